@@ -1,0 +1,153 @@
+"""What a backend is: four verbs (load, unload, health, run); what only some can do is a small extra protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
+
+from backends.errors import BackendError
+from backends.types import Event, Request, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds allowed towards a remote engine; there is no limit on the whole of an answer."""
+
+    connect: float = 5.0
+    first_byte: float = 300.0
+    idle: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """One engine as configured. urls: base URLs without a trailing /v1; empty for pipelines in this process."""
+
+    name: str
+    kind: str
+    urls: tuple[str, ...] = ()
+    key: str | None = None
+    timeouts: Timeouts = Timeouts()
+    device: str = "auto"
+    compute_type: str = "default"
+    data: Path = Path()
+    max_audio_seconds: float = 7200.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model as its engine knows it: the served name (remote), or a Hugging Face id or local directory (in-process)."""
+
+    source: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a load is. done and total in bytes or steps; total None = unknown."""
+
+    stage: Literal["download", "convert", "load"]
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the engine can take work now, and one sentence why not."""
+
+    ok: bool
+    reason: str = ""
+
+
+Report: TypeAlias = Callable[[Progress], None]
+
+
+class Backend(Protocol):
+    """Our adapter to one engine. Constructed with its EngineSpec, without any I/O."""
+
+    async def load(self, model: ModelSpec, report: Report) -> None:
+        """Make the model ready to run; at once for engines that load their own. Raises Unavailable with the way out."""
+
+    async def unload(self, model: ModelSpec) -> None:
+        """Free what the model holds; a no-op for remote engines and for models not loaded."""
+
+    async def health(self) -> Health:
+        """Ask the engine whether it can take work; never raises BackendError."""
+
+    def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+        """Serve one request as a stream of events; closing the stream stops the work. Raises BackendError."""
+
+    async def close(self) -> None:
+        """Give back connections and threads."""
+
+
+# --------------------------------------------------------------------------- relay
+
+
+class Sink(Protocol):
+    """The client's connection as a relay sees it: bytes go straight to the socket."""
+
+    @property
+    def chunked_ok(self) -> bool:
+        """Whether the client understands chunked framing (HTTP/1.1)."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the client reads slower than we write: stop reading from the engine until drained()."""
+
+    def start(self, status: int, headers: Sequence[tuple[str, str]], *, stream: bool) -> None:
+        """Send the head. headers: end-to-end ones, Content-Length or Transfer-Encoding among them as framed by the relay."""
+
+    def write(self, data: bytes) -> None:
+        """Send body bytes, already framed. Never blocks; look at `full`."""
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough. Raises ConnectionError when it has gone."""
+
+    def abort(self) -> None:
+        """Close the connection after the head went out: the only honest end of an answer cut short without in-band errors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayRequest:
+    """An HTTP request to pass on as it is.
+
+    path: on the engine, query included; headers: end-to-end ones to forward; stream: the caller asked for SSE;
+    terminal: bytes that only a complete stream contains near its end (any of them), empty = the framing's end is enough;
+    error_event: renders a failure after the first byte in the dialect of the stream, as a whole SSE frame.
+    """
+
+    method: str
+    path: str
+    body: bytes
+    headers: Sequence[tuple[str, str]]
+    stream: bool
+    terminal: tuple[bytes, ...]
+    error_event: Callable[[BackendError], bytes]
+
+
+@dataclass(slots=True)
+class RelayOutcome:
+    """What was seen in passing; filled while the answer flows, so it is true even when the relay is cancelled.
+
+    first_byte_at: time.monotonic() of the first body byte; error: a failure after the head went out, already told in-band.
+    """
+
+    status: int = 0
+    first_byte_at: float | None = None
+    body_bytes: int = 0
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    error: BackendError | None = None
+
+
+@runtime_checkable
+class Relay(Protocol):
+    """A backend whose engine speaks OpenAI's dialect: bytes in, bytes out."""
+
+    def relays(self, method: str, path: str) -> bool:
+        """Whether (method, path) is on this engine's allowlist."""
+
+    async def relay(self, request: RelayRequest, sink: Sink, outcome: RelayOutcome) -> None:
+        """Forward request and answer. Raises BackendError only before sink.start(); cancelling closes the engine's connection."""

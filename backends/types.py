@@ -1,0 +1,192 @@
+"""The requests a backend takes and the events it yields: frozen values, free of HTTP and of any contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+JsonObject: TypeAlias = "dict[str, Json]"
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+# --------------------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to choose tokens; None means that the caller did not say, and the engine's own default holds."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    best_of: int | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+    logit_bias: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """Answer a conversation. messages: OpenAI-shaped objects, at least one, already checked for shape."""
+
+    messages: tuple[JsonObject, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[JsonObject, ...] = ()
+    tool_choice: str | JsonObject | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: JsonObject | None = None
+    template_args: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete:
+    """Continue each prompt (text, or token ids). Choice index = prompt number * n + sample number."""
+
+    prompts: tuple[str | tuple[int, ...], ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    echo: bool = False
+    suffix: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcribe:
+    """Turn speech into text. audio: the uploaded file's bytes, of any accepted container.
+
+    temperature: None = automatic fallback; words: word times wanted; task "translate" = into English.
+    """
+
+    audio: bytes
+    task: Literal["transcribe", "translate"] = "transcribe"
+    language: str | None = None
+    prompt: str | None = None
+    temperature: float | None = None
+    words: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translate:
+    """Translate each text. source and target: language codes as the caller wrote them; None = the model's only pair."""
+
+    texts: tuple[str, ...]
+    source: str | None = None
+    target: str | None = None
+    beam_size: int | None = None
+    length_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    max_input_length: int | None = None
+    max_new_tokens: int | None = None
+    early_stopping: bool | None = None
+
+
+Request: TypeAlias = Chat | Complete | Transcribe | Translate
+Task: TypeAlias = Literal["text", "transcription", "translation"]
+
+
+# --------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token and its log-probability; top: the likeliest alternatives, best first."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of tool call number `index`; id and name come once, arguments in pieces of JSON text."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More text (or reasoning, or a tool call) for choice `index`."""
+
+    index: int
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Choice `index` is complete."""
+
+    index: int
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted by the engine; the last event of a text request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What is known of the audio before its first segment; duration in seconds."""
+
+    language: str
+    duration: float
+    language_probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A spoken word; times in seconds from the start of the file."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A stretch of speech in order of time; the figures are Whisper's own."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """The translation of text number `index`; codes as the model knows them."""
+
+    index: int
+    text: str
+    source: str | None
+    target: str | None
+
+
+Event: TypeAlias = Delta | Finish | Usage | Speech | Segment | Translated
