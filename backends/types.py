@@ -98,10 +98,10 @@ Task: TypeAlias = Literal["text", "transcription", "translation"]
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One token and its log-probability; top: the likeliest alternatives, best first."""
+    """One token and its log-probability (None: the first of an echoed prompt, given nothing); top: likeliest ones, best first."""
 
     token: str
-    logprob: float
+    logprob: float | None
     top: tuple[tuple[str, float], ...] = ()
 
 
