@@ -1,0 +1,175 @@
+"""Where a model's files are: a local directory as it is, or a snapshot of the Hugging Face hub, cached or downloaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import tqdm
+
+from backends.base import ModelSpec, Progress, Report
+from backends.errors import Unavailable
+
+MAX_ID_BYTES = 200
+SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+
+# Data formats only. model.bin is CTranslate2's own format; every other *.bin is a pickle, which runs code when read.
+WANTED = ("*.json", "*.txt", "*.jinja", "*.model", "*.spm", "model.safetensors", "model-*.safetensors", "model.bin")
+NESTED = "*/*"
+
+
+def is_model_id(text: str) -> bool:
+    """Whether text has the form of a hub id, `name` or `owner/name`, that is safe to show, look up and log."""
+    segments = text.split("/")
+    return (
+        len(text.encode(errors="replace")) <= MAX_ID_BYTES
+        and len(segments) <= 2
+        and ".." not in text
+        and all(SEGMENT.fullmatch(segment) for segment in segments)
+    )
+
+
+def is_directory(source: str) -> bool:
+    """Whether source is written as a directory: absolute, or beginning with `.` or `~`. An id never names one."""
+    return source.startswith(("/", "./", "../", "~/")) or source in {".", ".."}
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether directory holds a whole set of weights: CTranslate2's model.bin, or safetensors with every shard."""
+    if (directory / "model.bin").is_file() or (directory / "model.safetensors").is_file():
+        return True
+    index = directory / "model.safetensors.index.json"
+    if not index.is_file():
+        return False
+    shards = set(json.loads(index.read_bytes())["weight_map"].values())
+    return all((directory / shard).is_file() for shard in shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The Hugging Face hub and its cache; None = as the hub's own environment says (HF_HOME, HF_ENDPOINT, HF_TOKEN).
+
+    allow_auto_map: take models whose config names code of their own; the code itself is never run.
+    """
+
+    cache: Path | None = None
+    endpoint: str | None = None
+    allow_auto_map: bool = False
+
+    def locate(self, model: ModelSpec, report: Report) -> Path:
+        """The directory with the model's files, downloaded if it must be. Blocks; report is called from this thread.
+
+        Raises Unavailable, with the way out, for a source that is no directory and no id, files that are neither
+        cached nor reachable, weights in no safe format, and configs that want code of their own.
+        """
+        if is_directory(model.source):
+            directory = Path(model.source).expanduser()
+            if not directory.is_dir():
+                raise Unavailable(f"There is no directory {directory}; correct the model's source.")
+        elif is_model_id(model.source):
+            directory = self._cached(model) or self._download(model, report)
+        else:
+            raise Unavailable(
+                f"{model.source!r} is neither a Hugging Face id (owner/name) nor a directory (/path or ./path)."
+            )
+        self._refuse_code(model.source, directory)
+        if not has_weights(directory):
+            raise Unavailable(
+                f"{model.source} has no weights as safetensors (or in CTranslate2's format), and pickled ones are not "
+                "read; name a revision that has them (the hub's converter offers one as refs/pr/N) or convert them."
+            )
+        return directory
+
+    def _cached(self, model: ModelSpec) -> Path | None:
+        try:
+            found = Path(self._snapshot(model, WANTED, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+        return found if has_weights(found) else None
+
+    def _download(self, model: ModelSpec, report: Report) -> Path:
+        try:
+            self._refuse_code(model.source, Path(self._snapshot(model, CONFIGS)))
+            plan = snapshot_download(
+                model.source,
+                revision=model.revision,
+                cache_dir=self.cache,
+                endpoint=self.endpoint,
+                allow_patterns=list(WANTED),
+                ignore_patterns=NESTED,
+                dry_run=True,
+                tqdm_class=_meter(lambda _: None),
+            )
+            total = sum(file.file_size for file in plan if file.will_download)
+            report(Progress("download", 0, total))
+            return Path(
+                self._snapshot(model, WANTED, lambda done: report(Progress("download", min(done, total), total)))
+            )
+        except RevisionNotFoundError as error:
+            raise Unavailable(f"{model.source} has no revision {model.revision} on the hub.") from error
+        except RepositoryNotFoundError as error:
+            raise Unavailable(
+                f"The hub has no {model.source}, or hides it: check the name, or set HF_TOKEN to a key that may read it."
+            ) from error
+        except (OSError, HTTPError) as error:
+            raise Unavailable(
+                f"{model.source} is neither in the hub's cache nor could it be downloaded: set HF_HOME to a cache that "
+                f"has it, name a local directory as the model's source, or run `hf download {model.source}` where the "
+                "hub can be reached (and HF_HUB_OFFLINE is not set)."
+            ) from error
+
+    def _snapshot(
+        self,
+        model: ModelSpec,
+        patterns: tuple[str, ...],
+        advance: Callable[[int], None] = lambda _: None,
+        *,
+        local_files_only: bool = False,
+    ) -> str:
+        folder = snapshot_download(
+            model.source,
+            revision=model.revision,
+            cache_dir=self.cache,
+            endpoint=self.endpoint,
+            allow_patterns=list(patterns),
+            ignore_patterns=NESTED,
+            local_files_only=local_files_only,
+            tqdm_class=_meter(advance),
+        )
+        return cast("str", folder)
+
+    def _refuse_code(self, source: str, directory: Path) -> None:
+        if self.allow_auto_map:
+            return
+        for name in CONFIGS:
+            file = directory / name
+            if file.is_file() and "auto_map" in json.loads(file.read_bytes()):
+                raise Unavailable(
+                    f"{source} wants code of its own to be run ({name} has auto_map), which is not allowed here; "
+                    "use a model whose architecture transformers knows."
+                )
+
+
+def _meter(advance: Callable[[int], None]) -> type[object]:
+    """A progress bar that shows nothing and tells advance the bytes so far."""
+
+    class Meter(tqdm):  # type: ignore[misc]  # the library asks for a subclass and has no types
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            self._counts_bytes = kwargs.get("unit") == "B"
+            self._done = 0
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self._done += int(n or 0)
+            if self._counts_bytes:
+                advance(self._done)
+            return None
+
+    return Meter
