@@ -1,0 +1,203 @@
+"""All connections to one engine, its replicas included, and a small pull-style client on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from backends.base import EngineSpec, Timeouts
+from backends.errors import Broken, Unavailable
+from backends.remote.connection import Connection
+from backends.remote.exchange import Answer, Stale
+from backends.remote.heads import Head
+from backends.remote.pool import Message, Pool
+from backends.remote.replicas import SKIPPED_FOR, choose
+
+_READ_AHEAD = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A successful (2xx) answer. headers: names in lower case; body: payload bytes as they come, to be iterated once.
+
+    Iterating raises Broken when the answer is cut short and TimedOut when the engine falls silent.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: AsyncIterator[bytes]
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises Broken when it is longer than `limit` bytes."""
+        parts, size = [], 0
+        async for part in self.body:
+            size += len(part)
+            if size > limit:
+                raise Broken(f"The engine's answer is longer than {limit} bytes.")
+            parts.append(part)
+        return b"".join(parts)
+
+
+class RemoteClient:
+    """One engine's replicas, each with its pool. Raises ValueError for a spec without usable URLs; opens nothing yet."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        if not spec.urls:
+            raise ValueError(f"engine {spec.name!r} has no url")
+        self.name = spec.name
+        self.timeouts = spec.timeouts
+        self._pools = tuple(Pool(spec.name, url, spec.key, spec.timeouts) for url in spec.urls)
+        self._skipped: dict[int, float] = {}
+        self._turn = 0
+
+    def __repr__(self) -> str:
+        return f"<RemoteClient {self.name} {list(self._pools)}>"
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """One pool per replica, in the order of the spec."""
+        return self._pools
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        timeouts: Timeouts | None = None,
+    ) -> AsyncGenerator[Response, None]:
+        """Send a request; leaving the block closes the engine's connection unless the answer was read to its end.
+
+        path: below the base URL, query included. Raises Unavailable (nothing was sent), TimedOut, Broken, and Rejected
+        for an error status with the first 64 KiB of its body.
+        """
+        reading = _Reading(self.name, method, timeouts or self.timeouts)
+        await self.perform(reading, Message(method, path, headers, body))
+        try:
+            yield reading.response()
+        finally:
+            reading.connection.abandon(reading)
+
+    async def perform(self, answer: Answer, message: Message) -> None:
+        """Send `message` and wait until `answer` is settled; cancelling closes the engine's connection.
+
+        A connection that cannot be opened is tried on the other replicas, because nothing was sent. A request that was
+        sent is repeated in one case only, once, and towards the same replica: its kept-alive connection closed within
+        a second and without a byte of an answer, which is how an engine's own idle timeout looks when it crosses a
+        request (RFC 9112 section 9.3.1). Should the engine have died of the request, the fresh connection is refused
+        and no other replica gets it.
+        """
+        pool, connection = await self._connection()
+        try:
+            await _once(pool, connection, answer, message)
+        except Stale:
+            try:
+                connection = await pool.connect()
+            except Unavailable as error:
+                raise Broken(f"Engine {self.name!r} went away when it was sent the request; retry later.") from error
+            await _once(pool, connection, answer, message)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for pool in self._pools:
+            await pool.close()
+
+    async def _connection(self) -> tuple[Pool, Connection]:
+        """A connection to the replica with least to do; one that refuses is skipped for a moment and the next one tried."""
+        pools = self._pools
+        if len(pools) == 1:
+            return pools[0], pools[0].take() or await pools[0].connect()
+        loop = asyncio.get_running_loop()
+        self._skipped = {index: until for index, until in self._skipped.items() if until > loop.time()}
+        failure: Unavailable | None = None
+        for _ in pools:
+            index = choose([pool.in_flight for pool in pools], self._skipped, self._turn)
+            self._turn = index + 1
+            try:
+                return pools[index], pools[index].take() or await pools[index].connect()
+            except Unavailable as error:
+                failure = error
+                self._skipped[index] = loop.time() + SKIPPED_FOR
+        raise failure if failure is not None else AssertionError
+
+
+async def _once(pool: Pool, connection: Connection, answer: Answer, message: Message) -> None:
+    answered = answer.begin(connection)
+    pool.send(connection, answer, message)
+    try:
+        await answered
+    except BaseException:
+        connection.abandon(answer)
+        raise
+
+
+class _Reading(Answer):
+    """An answer that is read piece by piece; settled with its head."""
+
+    __slots__ = ("_error", "_finished", "_parts", "_size", "_wake")
+
+    def __init__(self, engine: str, method: str, timeouts: Timeouts) -> None:
+        super().__init__(engine, method, timeouts)
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._finished = False
+        self._error: Exception | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    def response(self) -> Response:
+        """What was answered."""
+        if self.head is None:
+            raise RuntimeError("no answer yet")
+        return Response(self.head.status, self.head.headers, self._body())
+
+    def accept(self, head: Head, rest: bytes) -> None:
+        self.connection.feed = self._take
+        self.settle()
+        self._take(rest)
+
+    def finish(self) -> None:
+        self._finished = True
+        self._notify()
+
+    def fail(self, error: Exception) -> None:
+        if self.answered.done():
+            self._error = error
+            self._notify()
+        else:
+            self.settle(error)
+
+    def _take(self, data: bytes) -> None:
+        payload = self.decoder.feed(data)
+        if payload:
+            self.limit = self._timeouts.idle
+            self._parts.append(payload)
+            self._size += len(payload)
+        if self.decoder.done:
+            self.release()
+            self.finish()
+        elif self._size > _READ_AHEAD:
+            self.connection.pause()
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _body(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            while self._parts:
+                part = self._parts.popleft()
+                self._size -= len(part)
+                yield part
+            if self._finished:
+                return
+            if self._error is not None:
+                raise self._error
+            self.connection.resume()
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake

@@ -1,0 +1,134 @@
+"""What every answer goes through, relayed or read: its head judged, a refusal collected, one future told of the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+
+from backends.base import Timeouts
+from backends.errors import Broken, Rejected, TimedOut
+from backends.remote.connection import Connection
+from backends.remote.framing import Decoder, decoder_for
+from backends.remote.headers import retry_after
+from backends.remote.heads import Head, ProtocolError
+
+MAX_REFUSAL = 64 * 1024
+
+
+class Stale(Exception):
+    """A kept-alive connection had been closed by the engine when the request was sent on it: nothing was answered."""
+
+
+class Answer(ABC):
+    """An engine's answer in the making, as its connection sees it; `answered` is what the request's task waits for.
+
+    limit: seconds of silence allowed now: the first-byte timeout at the start, the idle timeout once a body flows.
+    """
+
+    __slots__ = ("_engine", "_method", "_refusal", "_timeouts", "answered", "connection", "decoder", "head", "limit")
+
+    answered: asyncio.Future[None]
+    connection: Connection
+    decoder: Decoder
+
+    def __init__(self, engine: str, method: str, timeouts: Timeouts) -> None:
+        self._engine = engine
+        self._method = method
+        self._timeouts = timeouts
+        self._refusal: bytearray | None = None
+        self.head: Head | None = None
+        self.limit = timeouts.first_byte
+
+    @abstractmethod
+    def accept(self, head: Head, rest: bytes) -> None:
+        """A 2xx head came, and with it the body bytes `rest`; connection.feed is to be set to whatever takes more."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """The body ended with its connection, as its framing allows."""
+
+    def fail(self, error: Exception) -> None:
+        """The answer will not be completed; the connection is closed already."""
+        self.settle(error)
+
+    def begin(self, connection: Connection) -> asyncio.Future[None]:
+        """Get ready for an answer on `connection`; what is returned ends with it, or raises Stale or a BackendError."""
+        self.connection = connection
+        self.answered = asyncio.get_running_loop().create_future()
+        return self.answered
+
+    def settle(self, error: Exception | None = None) -> None:
+        """Wake the request's task, unless it is awake (cancelled) already."""
+        if self.answered.done():
+            return
+        if error is None:
+            self.answered.set_result(None)
+        else:
+            self.answered.set_exception(error)
+
+    def release(self) -> None:
+        """Give the connection back after the last byte of the body."""
+        decoder = self.decoder
+        keep = self.head is not None and self.head.keep_alive
+        self.connection.release(keep and not decoder.excess and not decoder.open_ended)
+
+    # ------------------------------------------------------------------- connection's side
+
+    def on_head(self, head: Head, rest: bytes) -> None:
+        self.head = head
+        self.decoder = decoder_for(head, self._method)
+        if 200 <= head.status < 300:
+            self.accept(head, rest)
+        elif head.status >= 400:
+            self._refusal = bytearray()
+            self.connection.feed = self._refused
+            self._refused(rest)
+        else:
+            raise ProtocolError("a redirect")
+
+    def on_lost(self, clean: bool) -> None:
+        if self.head is None:
+            self.fail(
+                Stale() if self.connection.went_stale else self._broken("closed the connection before it answered")
+            )
+        elif self._refusal is not None:
+            self.fail(self._rejected(self.head, bytes(self._refusal)))
+        elif clean and self.decoder.open_ended:
+            self.finish()
+        else:
+            self.fail(self._broken("closed the connection in the middle of its answer"))
+
+    def on_silence(self) -> None:
+        self.connection.abort()
+        self.fail(TimedOut(f"Engine {self._engine!r} said nothing for {self.limit:g} s; retry later."))
+
+    def on_failure(self, error: Exception) -> None:
+        self.connection.abort()
+        self.fail(self._broken(f"answered with {error}") if isinstance(error, ProtocolError) else error)
+
+    # ------------------------------------------------------------------- refusals
+
+    def _refused(self, data: bytes) -> None:
+        """Collect an error answer's body, as far as anybody will read it."""
+        if self._refusal is None or self.head is None:
+            return
+        self._refusal += self.decoder.feed(data)
+        if self.decoder.done:
+            self.release()
+        elif len(self._refusal) >= MAX_REFUSAL:
+            self.connection.abort()
+        else:
+            return
+        self.settle(self._rejected(self.head, bytes(self._refusal[:MAX_REFUSAL])))
+
+    def _rejected(self, head: Head, body: bytes) -> Rejected:
+        return Rejected(
+            f"Engine {self._engine!r} refused the request with status {head.status}.",
+            status=head.status,
+            body=body,
+            content_type=head.content_type,
+            retry_after=retry_after(head.headers),
+        )
+
+    def _broken(self, what: str) -> Broken:
+        return Broken(f"Engine {self._engine!r} {what}; retry, and see its log if that goes on.")

@@ -1,0 +1,154 @@
+"""Where a response body ends: chunked, by length, or with the connection (RFC 9112 sections 6 and 7)."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from backends.remote.heads import Head, ProtocolError
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+_MAX_LINE = 16 * 1024
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+
+
+class Decoder(Protocol):
+    """Takes a body's raw bytes and gives its payload.
+
+    done: the end was seen; boundary: between two chunks, nothing buffered; excess: bytes came after the end;
+    open_ended: the body ends with the connection, so a clean close is its end.
+    """
+
+    done: bool
+    boundary: bool
+    excess: bool
+    open_ended: bool
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in `data`, possibly empty. Raises ProtocolError."""
+
+
+class LengthDecoder:
+    """A body of `length` bytes, or of unknown length (None) up to the end of the connection."""
+
+    __slots__ = ("_left", "boundary", "done", "excess", "open_ended")
+
+    def __init__(self, length: int | None) -> None:
+        self._left = length
+        self.open_ended = length is None
+        self.done = length == 0
+        self.boundary = False
+        self.excess = False
+
+    def feed(self, data: bytes) -> bytes:
+        if self._left is None:
+            return data
+        if len(data) > self._left:
+            self.excess = True
+            data = data[: self._left]
+        self._left -= len(data)
+        self.done = self._left == 0
+        return data
+
+
+class ChunkedDecoder:
+    """A chunked body; chunk extensions and trailers are read over and dropped."""
+
+    __slots__ = ("_held", "_in_trailer", "_left", "_trailer", "boundary", "done", "excess", "open_ended")
+
+    def __init__(self) -> None:
+        self._held = b""  # an incomplete line
+        self._left = 0  # bytes to come of the current chunk, its CRLF included
+        self._in_trailer = False
+        self._trailer = 0
+        self.open_ended = False
+        self.boundary = True
+        self.done = False
+        self.excess = False
+
+    def feed(self, data: bytes) -> bytes:
+        payload: list[bytes] = []
+        if self._held:
+            data, self._held = self._held + data, b""
+        position = 0
+        while position < len(data) and not self.done:
+            position = self._chunk(data, position, payload) if self._left else self._line(data, position)
+        self.excess = position < len(data)
+        self.boundary = not (self._left or self._held or self._in_trailer)
+        return b"".join(payload)
+
+    def _chunk(self, data: bytes, position: int, payload: list[bytes]) -> int:
+        """Take what `data` has of the current chunk and its CRLF."""
+        size = max(self._left - 2, 0)
+        stop = min(position + size, len(data))
+        if stop > position:
+            payload.append(data[position:stop])
+            self._left -= stop - position
+        if self._left <= 2:
+            ending = data[stop : stop + self._left]
+            if not b"\r\n"[2 - self._left :].startswith(ending):
+                raise ProtocolError("a chunk longer than its size")
+            self._left -= len(ending)
+            stop += len(ending)
+        return stop
+
+    def _line(self, data: bytes, position: int) -> int:
+        """Take a size line or a trailer line; keep an incomplete one."""
+        end = data.find(b"\n", position)
+        if end < 0:
+            self._held = data[position:]
+            if len(self._held) > _MAX_LINE:
+                raise ProtocolError("an endless chunk size line")
+            return len(data)
+        line = data[position:end]
+        if not line.endswith(b"\r"):
+            raise ProtocolError("a bare line feed in the chunk framing")
+        if self._in_trailer:
+            self._trailer += len(line)
+            if self._trailer > _MAX_LINE:
+                raise ProtocolError("endless trailers")
+            self.done = line == b"\r"
+            return end + 1
+        size = _SIZE_LINE.fullmatch(line[:-1])
+        if size is None:
+            raise ProtocolError("a malformed chunk size")
+        count = int(size[1], 16)
+        self._in_trailer = count == 0
+        self._left = count + 2 if count else 0
+        return end + 1
+
+
+def decoder_for(head: Head, method: str) -> Decoder:
+    """How the body behind `head` is framed (RFC 9112 section 6.3)."""
+    if method == "HEAD" or head.status in {204, 304}:
+        return LengthDecoder(0)
+    return ChunkedDecoder() if head.chunked else LengthDecoder(head.length)
+
+
+def chunk(payload: bytes) -> bytes:
+    """`payload`, not empty, as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+def whole_event_chunks(data: bytes) -> int:
+    """Payload bytes in `data` if it is nothing but plain chunks that each end with an SSE event, else 0.
+
+    The common read of a stream, and the one that can be passed on as it is; whatever else comes takes the decoder.
+    """
+    position, total, end = 0, 0, len(data)
+    while position < end:
+        line_end = data.find(b"\r\n", position, position + 9)
+        digits = data[position:line_end]
+        # int() alone would take signs, underscores, spaces and 0x: none of them is hexadecimal to the next reader.
+        if line_end < 0 or not digits.isalnum() or digits[0] == 48:
+            return 0
+        try:
+            size = int(digits, 16)
+        except ValueError:
+            return 0
+        position = line_end + size + 4
+        if size < 4 or position > end or not data.startswith(b"\n\n\r\n", position - 4):
+            return 0
+        total += size
+    return total
