@@ -1,0 +1,1 @@
+"""The door: HTTP, contracts, routing and lifecycle in front of the backends."""

@@ -1,0 +1,8 @@
+"""The dialects that the door speaks. A new one is a folder and a line here."""
+
+from __future__ import annotations
+
+from proxy.contract import Contract
+from proxy.contracts import openai, ops
+
+CONTRACTS: tuple[Contract, ...] = (openai.CONTRACT, ops.CONTRACT)

@@ -1,0 +1,1 @@
+"""The edge: knows aiohttp, knows no contract."""

@@ -1,0 +1,33 @@
+"""The OpenAI contract: `/v1/*`, and the paths beside it that vLLM's clients use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from proxy.contract import Contract
+from proxy.contracts.openai.errors import render_error
+from proxy.contracts.openai.models import get_model, list_models
+from proxy.contracts.openai.text import RESPONSES_MARKS, chat_completions, completions, relay_only
+
+ENGINE_PATHS = ("/v1/embeddings", "/v1/rerank", "/rerank", "/v1/score", "/score", "/tokenize", "/detokenize")
+
+
+def _routes() -> Iterable[web.RouteDef]:
+    return (
+        web.get("/v1/models", list_models),
+        web.get("/v1/models/{id:.+}", get_model),
+        web.post("/v1/chat/completions", chat_completions),
+        web.post("/v1/completions", completions),
+        web.post("/v1/responses", relay_only(RESPONSES_MARKS)),
+        *(web.post(path, relay_only()) for path in ENGINE_PATHS),
+    )
+
+
+CONTRACT = Contract(
+    name="openai",
+    routes=_routes,
+    render_error=render_error,
+    prefixes=("/v1", "/rerank", "/score", "/tokenize", "/detokenize"),
+)

@@ -1,0 +1,45 @@
+"""What operators ask: is it alive, can it serve, what did it do. It also answers for paths that nobody owns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from proxy.contract import Contract
+from proxy.errors import ApiError
+from proxy.keys import DRAIN, METRICS
+
+
+async def health(request: web.Request) -> web.Response:
+    """`GET /health`: the process is alive; nothing else is asked."""
+    return web.json_response({"status": "ok"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """`GET /ready`: 200 when new work is welcome, 503 with the reason while loading or draining."""
+    reason = request.app[DRAIN].reason
+    if reason is not None:
+        return web.json_response({"status": reason}, status=503, headers={"Retry-After": "1"})
+    return web.json_response({"status": "ready"})
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: Prometheus' text format."""
+    return web.Response(body=request.app[METRICS].render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def render_error(error: ApiError) -> bytes:
+    """`{"error": message}`."""
+    return orjson.dumps({"error": error.message})
+
+
+def _routes() -> Iterable[web.RouteDef]:
+    return (web.get("/health", health), web.get("/ready", ready), web.get("/metrics", metrics))
+
+
+CONTRACT = Contract(
+    name="ops", routes=_routes, render_error=render_error, prefixes=("/",), public=frozenset({"/health", "/ready"})
+)

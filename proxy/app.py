@@ -1,0 +1,85 @@
+"""The one page that wires everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+
+from aiohttp import web
+
+from backends import create
+from backends.base import Backend
+from backends.errors import BackendError
+from proxy.contract import contract_of
+from proxy.contracts import CONTRACTS
+from proxy.http.auth import Keys, authenticate
+from proxy.http.dialect import Dialect
+from proxy.http.errors import render_errors
+from proxy.http.observe import observe
+from proxy.keys import DISPATCHER, DRAIN, METRICS, SETTINGS, STARTED
+from proxy.lifecycle.manager import LifecycleManager
+from proxy.observability.logging import AccessLog
+from proxy.observability.metrics import Metrics
+from proxy.registry.models import Registry
+from proxy.routing.dispatch import Dispatcher
+from proxy.routing.drain import Drain
+from proxy.routing.router import Router
+from proxy.settings import Settings
+
+
+def build_app(settings: Settings, registry: Registry) -> web.Application:
+    """The application; nothing runs before it is started."""
+
+    @lru_cache(maxsize=1024)
+    def dialect_of(path: str) -> Dialect:
+        return contract_of(path, CONTRACTS)
+
+    metrics = Metrics()
+    backends = {name: create(registry.engines[name]) for name in {entry.engine for entry in registry.models}}
+    lifecycle = LifecycleManager(backends, wait_seconds=settings.load_wait_seconds)
+    keys = Keys(key.get_secret_value() for key in settings.api_keys)
+
+    app = web.Application(
+        client_max_size=int(settings.max_body_mb * 1e6),
+        middlewares=[
+            observe(dialect_of, metrics, AccessLog()),
+            render_errors(dialect_of),
+            authenticate(keys, dialect_of),
+        ],
+    )
+    app[SETTINGS] = settings
+    app[METRICS] = metrics
+    app[DRAIN] = Drain()
+    app[STARTED] = int(time.time())
+    app[DISPATCHER] = Dispatcher(Router(registry), backends, lifecycle, metrics)
+    for contract in CONTRACTS:
+        app.add_routes(contract.routes())
+    app.cleanup_ctx.append(lambda app: _run_backends(app, backends, lifecycle))
+    return app
+
+
+async def _run_backends(
+    app: web.Application, backends: Mapping[str, Backend], lifecycle: LifecycleManager
+) -> AsyncIterator[None]:
+    """Preload what asks for it while the door is already open; close everything at the end."""
+    preloading = asyncio.create_task(_preload(app, lifecycle), name="preload")
+    yield
+    preloading.cancel()
+    await asyncio.gather(preloading, return_exceptions=True)
+    await lifecycle.close()
+    for backend in backends.values():
+        await backend.close()
+
+
+async def _preload(app: web.Application, lifecycle: LifecycleManager) -> None:
+    entries = [entry for entry in app[DISPATCHER].router.registry.models if entry.preload]
+    app[DRAIN].preloading = bool(entries)
+    for entry in entries:
+        try:
+            await lifecycle.ensure_ready(entry)
+        except BackendError:
+            # The manager has logged it; the first request for this model tries again and tells its caller.
+            continue
+    app[DRAIN].preloading = False

@@ -1,0 +1,36 @@
+"""What a contract is: one HTTP dialect, its routes, and how it says that something went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from proxy.errors import ApiError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """A dialect. prefixes: paths whose 404 and 405 it answers; public: paths that need no key.
+
+    render_error: an error -> the JSON body (bytes) of this dialect.
+    """
+
+    name: str
+    routes: Callable[[], Iterable[web.RouteDef]]
+    render_error: Callable[[ApiError], bytes]
+    prefixes: tuple[str, ...]
+    public: frozenset[str] = frozenset()
+
+
+def contract_of(path: str, contracts: Sequence[Contract]) -> Contract:
+    """The contract with the longest prefix of `path`; one of them owns the prefix `/`."""
+    return max(
+        contracts,
+        key=lambda contract: max((len(p) for p in contract.prefixes if _covers(p, path)), default=-1),
+    )
+
+
+def _covers(prefix: str, path: str) -> bool:
+    return prefix in ("/", path) or path.startswith(f"{prefix}/")

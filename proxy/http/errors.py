@@ -1,0 +1,65 @@
+"""Whatever goes wrong becomes an answer in the dialect of the path: 404 and 405 too."""
+
+from __future__ import annotations
+
+import math
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from backends.errors import BackendError
+from proxy.errors import ApiError, ErrorCode, from_backend
+from proxy.http.dialect import Dialect, DialectOf, Handler
+from proxy.http.observe import CALL
+
+
+def render_errors(dialect_of: DialectOf) -> Middleware:
+    """The middleware that turns exceptions into answers. After the first byte it can only close the connection."""
+    log = structlog.get_logger("errors")
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ApiError as caught:
+            error = caught
+        except BackendError as caught:
+            error = from_backend(caught)
+        except web.HTTPException as caught:
+            error = _from_http(request, caught)
+        except ConnectionError:
+            # The client's socket broke under our hands; aiohttp ends the request.
+            raise
+        except Exception:
+            log.exception("unexpected error", id=request[CALL].request_id, path=request.path)
+            error = ApiError(ErrorCode.INTERNAL, "The server failed to handle this request; its log says why.")
+        request[CALL].error = error.message
+        return error_response(error, dialect_of(request.path))
+
+    return middleware
+
+
+def error_response(error: ApiError, dialect: Dialect) -> web.Response:
+    """The answer that tells this error in this dialect."""
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return web.Response(
+        body=dialect.render_error(error), status=error.status, content_type="application/json", headers=headers
+    )
+
+
+def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:
+    where = f"{request.method} {request.path[:200]}"
+    match error:
+        case web.HTTPNotFound():
+            return ApiError(ErrorCode.NOT_FOUND, f"There is no {where} here.")
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            message = f"{where} is not allowed; use {allowed}."
+            return ApiError(ErrorCode.METHOD_NOT_ALLOWED, message, headers={"Allow": allowed})
+        case web.HTTPRequestEntityTooLarge():
+            return ApiError(ErrorCode.TOO_LARGE, "The request body is too large.")
+        case _:
+            return ApiError(ErrorCode.INVALID, error.reason, status=error.status)

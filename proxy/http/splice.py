@@ -1,0 +1,81 @@
+"""The client's connection, for a relay to write to directly: below aiohttp's streams, while aiohttp keeps the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion11
+
+from proxy.http.request_id import HEADER
+
+REASONS = {int(status): status.phrase for status in HTTPStatus}
+
+
+class ClientSink:
+    """A relay's Sink on the connection of one request."""
+
+    __slots__ = ("_protocol", "_request", "_request_id", "_transport", "aborted", "status")
+
+    def __init__(self, request: web.Request, request_id: str) -> None:
+        if request.transport is None:
+            raise ConnectionResetError("the client has gone")
+        self._request = request
+        self._request_id = request_id
+        self._protocol = request.protocol
+        self._transport = request.transport
+        self.status = 0
+        self.aborted = False
+
+    @property
+    def chunked_ok(self) -> bool:
+        """Whether the client understands chunked framing."""
+        return self._request.version >= HttpVersion11
+
+    @property
+    def full(self) -> bool:
+        """Whether the socket's buffer is over its high-water mark."""
+        return self._protocol.writing_paused
+
+    def start(self, status: int, headers: Sequence[tuple[str, str]], *, stream: bool) -> None:
+        """Send the head."""
+        self.status = status
+        lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        lines.append(f"{HEADER}: {self._request_id}")
+        if not self._request.keep_alive:
+            lines.append("Connection: close")
+        elif not self.chunked_ok:
+            lines.append("Connection: keep-alive")
+        self._transport.write("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n")
+
+    def write(self, data: bytes) -> None:
+        """Send framed body bytes."""
+        self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the client has read enough. Raises ConnectionError when it has gone."""
+        await self._request.writer.drain()
+
+    def abort(self) -> None:
+        """Close the connection: the client must see that the answer is not whole."""
+        self.aborted = True
+        self._transport.abort()
+
+
+class SplicedResponse(web.StreamResponse):
+    """An answer whose bytes are already on the wire when aiohttp gets to see it."""
+
+    def __init__(self, request: web.Request, sink: ClientSink) -> None:
+        super().__init__(status=sink.status)
+        self._keep_alive = request.keep_alive and not sink.aborted
+        self._eof_sent = True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Nothing left to prepare."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing left to write."""

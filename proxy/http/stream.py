@@ -1,0 +1,53 @@
+"""Streams of our own making: the first frame before the head, so that an early failure is still a status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import structlog
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from backends.errors import BackendError
+from proxy.errors import ApiError, ErrorCode, from_backend
+from proxy.http.observe import CALL
+from proxy.http.request_id import HEADER
+
+SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+async def stream_sse(
+    request: web.Request, frames: AsyncGenerator[bytes, None], error_frame: Callable[[ApiError], bytes]
+) -> web.StreamResponse:
+    """Answer with server-sent events. Errors before the first frame are raised; later ones become error_frame's event.
+
+    The source is closed whatever happens: with it goes the work behind it.
+    """
+    call = request[CALL]
+    async with aclosing(frames):
+        first = await anext(frames, b"")
+        response = web.StreamResponse(headers={**SSE_HEADERS, HEADER: call.request_id})
+        response.content_type = "text/event-stream"
+        response.charset = "utf-8"
+        if request.version >= HttpVersion11:
+            response.enable_chunked_encoding()
+        call.first_byte()
+        await response.prepare(request)
+        try:
+            await response.write(first)
+            async for frame in frames:
+                await response.write(frame)
+        except (BackendError, ApiError) as error:
+            failure = from_backend(error) if isinstance(error, BackendError) else error
+            call.error = failure.message
+            await response.write(error_frame(failure))
+        except ConnectionError:
+            raise
+        except Exception:
+            structlog.get_logger("errors").exception("unexpected error in a stream", id=call.request_id)
+            failure = ApiError(ErrorCode.INTERNAL, "The server failed in the middle of this answer; its log says why.")
+            call.error = failure.message
+            await response.write(error_frame(failure))
+        await response.write_eof()
+    return response

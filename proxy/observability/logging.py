@@ -1,0 +1,80 @@
+"""Structured logs on standard output: JSON, one object a line; never a prompt, a transcript or a key."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Literal
+
+import orjson
+import structlog
+
+from proxy.observability.call import Call
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logging(level: str, style: Literal["json", "console"]) -> None:
+    """Set up structlog for the process, and send the standard library's warnings the same way."""
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    factory: structlog.BytesLoggerFactory | structlog.PrintLoggerFactory
+    if style == "json":
+        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(serializer=_dumps)]
+        factory = structlog.BytesLoggerFactory(sys.stdout.buffer)
+    else:
+        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()))
+        factory = structlog.PrintLoggerFactory(sys.stdout)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_ToStructlog()], level=logging.WARNING, force=True)
+
+
+def _dumps(value: object, default: object = None, **_: object) -> bytes:
+    return orjson.dumps(value, default=str)
+
+
+class _ToStructlog(logging.Handler):
+    """Libraries log through the standard library; their lines become lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+class AccessLog:
+    """One line a request."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("access")
+
+    def write(self, call: Call) -> None:
+        """Write the call's line. Figures in milliseconds; fields that are not known are left out."""
+        now = time.monotonic()
+        fields: dict[str, object] = {
+            "id": call.request_id,
+            "contract": call.contract,
+            "method": call.method,
+            "path": call.path,
+            "status": call.status,
+            "total_ms": round((now - call.started) * 1e3, 2),
+        }
+        if call.model:
+            fields["model"] = call.model
+            fields["engine"] = call.engine
+        if call.first_byte_at is not None:
+            fields["first_byte_ms"] = round((call.first_byte_at - call.started) * 1e3, 2)
+        if call.prompt_tokens is not None:
+            fields["prompt_tokens"] = call.prompt_tokens
+            fields["completion_tokens"] = call.completion_tokens
+        if call.error is not None:
+            fields["error"] = call.error
+        self._log.info("request", **fields)

@@ -1,0 +1,107 @@
+"""Every metric, declared once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from proxy.observability.call import Call
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+_SeriesKey: TypeAlias = "tuple[str, str, str, int]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The metrics of one (contract, model, engine, status), looked up once: `labels()` costs more than counting."""
+
+    requests: Counter
+    first_byte: Histogram
+    total: Histogram
+    prompt_tokens: Counter
+    completion_tokens: Counter
+
+
+class Metrics:
+    """The proxy's Prometheus metrics, in a registry of their own (several apps may live in one process)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        by_model = ("model", "engine")
+        self._requests = Counter(
+            "switchboard_requests_total",
+            "Requests by outcome; status 499 = the client left.",
+            ("contract", *by_model, "status"),
+            registry=self.registry,
+        )
+        self._first_byte = Histogram(
+            "switchboard_first_byte_seconds",
+            "From the request's head to the answer's first byte.",
+            by_model,
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self._total = Histogram(
+            "switchboard_request_seconds",
+            "From the request's head to the answer's last byte.",
+            by_model,
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self._tokens = Counter(
+            "switchboard_tokens_total",
+            "Tokens, where the engine tells them.",
+            (*by_model, "kind"),
+            registry=self.registry,
+        )
+        self._in_flight = Gauge("switchboard_in_flight", "Requests being served.", by_model, registry=self.registry)
+        self._series: dict[_SeriesKey, _Series] = {}
+        self._gauges: dict[tuple[str, str], Gauge] = {}
+
+    @contextmanager
+    def in_flight(self, model: str, engine: str) -> Iterator[None]:
+        """Count a request as in flight for as long as the block lasts."""
+        key = (model, engine)
+        gauge = self._gauges.get(key)
+        if gauge is None:
+            gauge = self._gauges[key] = self._in_flight.labels(model, engine)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
+
+    def record(self, call: Call) -> None:
+        """Count a finished call."""
+        key = (call.contract, call.model, call.engine, call.status)
+        series = self._series.get(key) or self._new_series(key)
+        series.requests.inc()
+        series.total.observe(time.monotonic() - call.started)
+        if call.first_byte_at is not None:
+            series.first_byte.observe(call.first_byte_at - call.started)
+        if call.prompt_tokens:
+            series.prompt_tokens.inc(call.prompt_tokens)
+        if call.completion_tokens:
+            series.completion_tokens.inc(call.completion_tokens)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _new_series(self, key: _SeriesKey) -> _Series:
+        contract, model, engine, status = key
+        series = _Series(
+            requests=self._requests.labels(contract, model, engine, str(status)),
+            first_byte=self._first_byte.labels(model, engine),
+            total=self._total.labels(model, engine),
+            prompt_tokens=self._tokens.labels(model, engine, "prompt"),
+            completion_tokens=self._tokens.labels(model, engine, "completion"),
+        )
+        self._series[key] = series
+        return series

@@ -1,0 +1,197 @@
+"""The configuration file: engines and models as TOML, checked whole, refused with file, line and field."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from backends import REMOTE
+from backends.base import EngineSpec, ModelSpec, Timeouts
+from backends.types import Task
+from proxy.registry.models import ModelEntry, Registry
+from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, ModelTable
+from proxy.registry.toml_lines import Location, line_of
+from proxy.settings import Settings
+
+TASKS: dict[str, Task] = {"whisper": "transcription", "translation": "translation"}
+
+
+class ConfigError(Exception):
+    """The file is refused; each line of the message reads `file:line: field: what is wrong`."""
+
+
+class _Refused(Exception):
+    def __init__(self, where: Location, message: str) -> None:
+        super().__init__(message)
+        self.where = where
+        self.message = message
+
+
+def load_registry(settings: Settings) -> Registry:
+    """Engines and models from the settings' file, and default models for speech and translation. Raises ConfigError."""
+    path = settings.config or Path("switchboard.toml")
+    if path.is_file():
+        return _with_default_models(read_registry(path, settings), settings)
+    if settings.config is not None:
+        raise ConfigError(f"{path}: no such file (SWITCHBOARD_CONFIG names it)")
+    return _with_default_models(Registry(engines=_builtin_engines(settings)), settings)
+
+
+def read_registry(path: Path, settings: Settings) -> Registry:
+    """The registry that a file describes, without defaults of its own. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        file = FileTable.model_validate(tomllib.loads(text))
+        return _build(file, path.parent, settings)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except ValidationError as error:
+        found = [(item["loc"], item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+        raise ConfigError("\n".join(_located(path, text, where, message) for where, message in found)) from error
+    except _Refused as error:
+        raise ConfigError(_located(path, text, error.where, error.message)) from error
+
+
+def _located(path: Path, text: str, where: Location, message: str) -> str:
+    return f"{path}:{line_of(text, where)}: {'.'.join(map(str, where)) or 'file'}: {message}"
+
+
+def _build(file: FileTable, base: Path, settings: Settings) -> Registry:
+    engines = _engines(file.engines, settings)
+    _refuse_shared_names(file.models)
+    models = tuple(_model(model, number, engines, base) for number, model in enumerate(file.models))
+    return Registry(engines=engines, models=models, defaults=_defaults(file.defaults, models))
+
+
+def _builtin_engines(settings: Settings) -> dict[str, EngineSpec]:
+    """The engines of this process; they need no table, and a table of the same name and kind overrides one."""
+    compute = {"whisper": settings.lx_asr_compute, "translation": settings.lx_mt_compute_type}
+    return {
+        kind: _local_engine(kind, kind, settings.lx_device, compute.get(kind, "default"), settings)
+        for kind in ("transformers", "whisper", "translation")
+    }
+
+
+def _local_engine(name: str, kind: str, device: str, compute_type: str, settings: Settings) -> EngineSpec:
+    return EngineSpec(
+        name=name,
+        kind=kind,
+        device=device,
+        compute_type=compute_type,
+        data=settings.data,
+        max_audio_seconds=settings.max_audio_seconds,
+    )
+
+
+def _engines(tables: tuple[EngineTable, ...], settings: Settings) -> dict[str, EngineSpec]:
+    builtin = _builtin_engines(settings)
+    engines = dict(builtin)
+    seen: set[str] = set()
+    for number, table in enumerate(tables):
+        if table.name in seen:
+            raise _Refused(("engines", number, "name"), f"another engine is named {table.name!r}")
+        if table.name in builtin and table.kind != table.name:
+            raise _Refused(("engines", number, "name"), f"{table.name!r} is the built-in engine of that kind")
+        seen.add(table.name)
+        engines[table.name] = _engine(table, number, settings)
+    return engines
+
+
+def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
+    if table.kind not in REMOTE:
+        builtin = _builtin_engines(settings)[table.kind]
+        device, compute_type = table.device or builtin.device, table.compute_type or builtin.compute_type
+        return _local_engine(table.name, table.kind, device, compute_type, settings)
+    key = table.key
+    if table.key_env is not None:
+        key = os.environ.get(table.key_env)
+        if not key:
+            raise _Refused(("engines", number, "key_env"), f"the environment has no {table.key_env}")
+    urls = (table.url,) if table.url else table.urls
+    return EngineSpec(
+        name=table.name,
+        kind=table.kind,
+        urls=tuple(url.rstrip("/").removesuffix("/v1") for url in urls),
+        key=key,
+        timeouts=Timeouts(
+            connect=table.timeouts.connect, first_byte=table.timeouts.first_byte, idle=table.timeouts.idle
+        ),
+    )
+
+
+def _refuse_shared_names(tables: tuple[ModelTable, ...]) -> None:
+    seen: set[str] = set()
+    for number, table in enumerate(tables):
+        for field, names in (("name", (table.name,)), ("aliases", table.aliases)):
+            for name in names:
+                if name in seen:
+                    raise _Refused(("models", number, field), f"{name!r} is already a model or an alias")
+                seen.add(name)
+
+
+def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base: Path) -> ModelEntry:
+    engine = engines.get(table.engine)
+    if engine is None:
+        known = ", ".join(sorted(engines))
+        raise _Refused(("models", number, "engine"), f"there is no engine named {table.engine!r} (known: {known})")
+    remote = engine.kind in REMOTE
+    if remote and (table.source or table.revision):
+        field = "source" if table.source else "revision"
+        raise _Refused(("models", number, field), f"is for models in this process; a {engine.kind} takes `served_as`")
+    if not remote and table.served_as:
+        raise _Refused(("models", number, "served_as"), "is for remote engines; a model in this process takes `source`")
+    source = (table.served_as or table.name) if remote else _source(table.source or table.name, base)
+    return ModelEntry(
+        name=table.name,
+        engine=table.engine,
+        spec=ModelSpec(source=source, revision=table.revision),
+        task=TASKS.get(engine.kind, "text"),
+        aliases=table.aliases,
+        preload=table.preload,
+    )
+
+
+def _source(source: str, base: Path) -> str:
+    """A directory, relative ones seen from the file's own; anything else is a hub id."""
+    directory = base / Path(source).expanduser()
+    return str(directory.resolve()) if directory.is_dir() else source
+
+
+def _defaults(table: DefaultsTable, models: tuple[ModelEntry, ...]) -> dict[Task, str]:
+    defaults: dict[Task, str] = {}
+    tasks = {model.name: model.task for model in models}
+    wanted: list[tuple[Task, str | None]] = [
+        ("text", table.text),
+        ("transcription", table.transcription),
+        ("translation", table.translation),
+    ]
+    for task, name in wanted:
+        if name is None:
+            continue
+        if tasks.get(name) != task:
+            raise _Refused(("defaults", task), f"no model named {name!r} does {task}")
+        defaults[task] = name
+    return defaults
+
+
+def _with_default_models(registry: Registry, settings: Settings) -> Registry:
+    """Add the contracts' own default models where the file names none, or where the environment names one."""
+    translation = "lx_nllb_model" if settings.lx_mt_provider == "nllb" else "lx_m2m_model"
+    choices: list[tuple[Task, str, str, set[str]]] = [
+        ("transcription", "whisper", settings.lx_asr_model, {"lx_asr_model"}),
+        ("translation", "translation", getattr(settings, translation), {translation, "lx_mt_provider"}),
+    ]
+    defaults, known = dict(registry.defaults), registry.names()
+    added = []
+    for task, engine, source, fields in choices:
+        if task in defaults and not fields & settings.model_fields_set:
+            continue
+        if source not in known:
+            added.append(
+                ModelEntry(name=source, engine=engine, spec=ModelSpec(source=_source(source, Path())), task=task)
+            )
+        defaults[task] = known[source].name if source in known else source
+    return Registry(engines=registry.engines, models=(*registry.models, *added), defaults=defaults)

@@ -1,0 +1,34 @@
+"""The models that exist, by name; a registry is a value, replaced as a whole when the configuration changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backends.base import EngineSpec, ModelSpec
+from backends.types import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """One model: the name that clients say, the engine that serves it, and what that engine calls it."""
+
+    name: str
+    engine: str
+    spec: ModelSpec
+    task: Task
+    aliases: tuple[str, ...] = ()
+    preload: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """All engines and models. defaults: the model of each task that serves when a request names none."""
+
+    engines: Mapping[str, EngineSpec] = field(default_factory=dict)
+    models: tuple[ModelEntry, ...] = ()
+    defaults: Mapping[Task, str] = field(default_factory=dict)
+
+    def names(self) -> dict[str, ModelEntry]:
+        """Every name and alias -> its model; the alias `*` stands for any name not listed."""
+        return {name: entry for entry in self.models for name in (entry.name, *entry.aliases)}

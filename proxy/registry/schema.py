@@ -1,0 +1,92 @@
+"""What may stand in the configuration file: its fields, their limits, and what excludes what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from backends import REMOTE
+from backends.base import Timeouts
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TimeoutsTable(_Strict):
+    """`[engines.timeouts]`, in seconds."""
+
+    connect: float = Field(Timeouts().connect, gt=0)
+    first_byte: float = Field(Timeouts().first_byte, gt=0)
+    idle: float = Field(Timeouts().idle, gt=0)
+
+
+class EngineTable(_Strict):
+    """One `[[engines]]` table."""
+
+    name: Name
+    kind: Literal["vllm", "tgi", "openai_compatible", "transformers", "whisper", "translation"]
+    url: str | None = None
+    urls: tuple[str, ...] = ()
+    key: str | None = None
+    key_env: str | None = None
+    timeouts: TimeoutsTable = TimeoutsTable()
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    compute_type: str | None = None
+
+    @field_validator("url", "urls")
+    @classmethod
+    def _http(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for url in (value,) if isinstance(value, str) else value or ():
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(f"{url!r} is not an http:// or https:// URL")
+            if parts.query or parts.fragment or parts.username:
+                raise ValueError(f"{url!r} must be a bare base URL; give credentials as `key` or `key_env`")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> EngineTable:
+        if self.url and self.urls:
+            raise ValueError("give `url` or `urls`, not both")
+        if self.key and self.key_env:
+            raise ValueError("give `key` or `key_env`, not both")
+        if self.kind in REMOTE and not (self.url or self.urls):
+            raise ValueError(f"an engine of kind {self.kind} needs a `url`")
+        if self.kind in REMOTE and (self.device or self.compute_type):
+            raise ValueError(f"`device` and `compute_type` are for models in this process, not for {self.kind}")
+        if self.kind not in REMOTE and (self.url or self.urls or self.key or self.key_env):
+            raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no url and no key")
+        return self
+
+
+class ModelTable(_Strict):
+    """One `[[models]]` table. served_as: the name on a remote engine; source: hub id or local directory."""
+
+    name: Name
+    engine: Name
+    served_as: str | None = None
+    source: str | None = None
+    revision: str | None = None
+    aliases: tuple[Name, ...] = ()
+    preload: bool = False
+
+
+class DefaultsTable(_Strict):
+    """`[defaults]`: which model serves when a request names none."""
+
+    text: Name | None = None
+    transcription: Name | None = None
+    translation: Name | None = None
+
+
+class FileTable(_Strict):
+    """The whole file."""
+
+    engines: tuple[EngineTable, ...] = ()
+    models: tuple[ModelTable, ...] = ()
+    defaults: DefaultsTable = DefaultsTable()

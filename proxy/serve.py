@@ -1,0 +1,85 @@
+"""Listen, say so, and leave gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+import uvloop
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+
+from proxy.app import build_app
+from proxy.keys import DRAIN
+from proxy.observability.logging import configure_logging
+from proxy.registry.models import Registry
+from proxy.settings import Settings
+
+KEEPALIVE_SECONDS = 75
+
+
+class StartError(Exception):
+    """The process cannot start as asked."""
+
+
+def serve(settings: Settings, registry: Registry) -> None:
+    """Run until SIGTERM or SIGINT. Raises StartError."""
+    configure_logging(settings.log_level, settings.log_format)
+    _check_parser()
+    _check_device(settings, registry)
+    uvloop.run(_serve(settings, registry))
+
+
+async def _serve(settings: Settings, registry: Registry) -> None:
+    log = structlog.get_logger("serve")
+    app = build_app(settings, registry)
+    runner = web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=settings.drain_seconds,
+    )
+    await runner.setup()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        for port in settings.ports:
+            await _listen(runner, settings.host, port)
+        addresses = [f"http://{host}:{port}" for host, port, *_ in runner.addresses]
+        log.info("listening", addresses=addresses, models=[entry.name for entry in registry.models])
+        await stop.wait()
+        app[DRAIN].start()
+        log.info("draining", seconds=settings.drain_seconds)
+        for site in list(runner.sites):
+            await site.stop()
+    finally:
+        await runner.cleanup()
+    log.info("stopped")
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        reason = error.strerror or error
+        raise StartError(f"cannot listen on {host}:{port}: {reason}. Choose others with SWITCHBOARD_PORTS.") from error
+
+
+def _check_parser() -> None:
+    # aiohttp's pure-Python parser has a history of request smuggling that its C parser has not.
+    if HttpRequestParser is HttpRequestParserPy:
+        raise StartError("aiohttp was installed without its C extensions; reinstall it from a wheel.")
+
+
+def _check_device(settings: Settings, registry: Registry) -> None:
+    if settings.lx_device != "cuda":
+        return
+    import ctranslate2  # noqa: PLC0415 - loaded only when CUDA is asked for
+
+    if ctranslate2.get_cuda_device_count() == 0:
+        raise StartError("LX_DEVICE=cuda, but no CUDA device is usable here. Set LX_DEVICE=auto to serve on the CPU.")

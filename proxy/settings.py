@@ -1,0 +1,147 @@
+"""Everything that the environment decides: one sentence a field; `.env.example` and the README's table come from here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The environment asks for something that cannot be; the message names the variable."""
+
+
+def _data_home() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "switchboard"
+
+
+class Settings(BaseSettings):
+    """Read once at start. `SWITCHBOARD_*`, and the `LX_*` names that speech clients already set."""
+
+    model_config = SettingsConfigDict(env_prefix="SWITCHBOARD_", frozen=True, populate_by_name=True)
+
+    # Listening
+    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs API keys.")
+    ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        (8080,), description="Ports to listen on, comma-separated; the same door behind each (0 = any free one)."
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Keys that clients send as `Authorization: Bearer KEY`, comma-separated; none = open on loopback.",
+    )
+    open_without_keys: bool = Field(
+        False,
+        description="Say `true` to listen beyond loopback without keys: everyone who reaches the port may use it.",
+    )
+    drain_seconds: float = Field(30.0, ge=0, description="How long running requests may go on after SIGTERM.")
+
+    # Engines and models
+    config: Path | None = Field(
+        None, description="TOML file with engines and models; without it `switchboard.toml` is read if it exists."
+    )
+    data: Path = Field(
+        default_factory=_data_home, description="Directory for converted models and, later, the database."
+    )
+    load_wait_seconds: float = Field(
+        120.0, ge=0, description="How long a request waits for its model to load before it gets 503 and Retry-After."
+    )
+
+    # Limits
+    max_body_mb: float = Field(64.0, gt=0, description="Largest JSON body accepted, in MB.")
+    max_audio_mb: float = Field(200.0, gt=0, description="Largest audio upload accepted, in MB.")
+    max_audio_seconds: float = Field(7200.0, gt=0, description="Longest audio accepted, in seconds after decoding.")
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line written."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or lines for people.")
+
+    # Speech and translation in this process
+    lx_asr_model: str = Field(
+        "openai/whisper-tiny.en", alias="LX_ASR_MODEL", description="Whisper that serves when a request names no model."
+    )
+    lx_asr_compute: str = Field(
+        "default", alias="LX_ASR_COMPUTE", description="Whisper's arithmetic: default, int8, float16, float32."
+    )
+    lx_mt_provider: Literal["nllb", "m2m100"] = Field(
+        "nllb", alias="LX_MT_PROVIDER", description="Which of the two translation models serves by default."
+    )
+    lx_nllb_model: str = Field(
+        "facebook/nllb-200-distilled-600M", alias="LX_NLLB_MODEL", description="The NLLB translation model."
+    )
+    lx_m2m_model: str = Field("facebook/m2m100_418M", alias="LX_M2M_MODEL", description="The M2M100 translation model.")
+    lx_mt_compute_type: str = Field(
+        "default", alias="LX_MT_COMPUTE_TYPE", description="Translation's arithmetic: default, int8, float16, float32."
+    )
+    lx_device: Literal["cpu", "cuda", "auto"] = Field(
+        "auto", alias="LX_DEVICE", description="Where models of this process run; `cuda` refuses to start without CUDA."
+    )
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _split_ports(cls, value: object) -> object:
+        return tuple(int(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("ports")
+    @classmethod
+    def _ports_exist(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(not 0 <= port <= 65535 for port in value):
+            raise ValueError("name at least one port between 0 and 65535")
+        return value
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the door."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def load_settings() -> Settings:
+    """Read and check the environment. Raises SettingsError naming the variable, the value and the way out."""
+    _refuse_unknown(os.environ)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        lines = [f"{_variable(str(item['loc'][0]))}: {item['msg']} (got {item['input']!r})" for item in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
+    if not (settings.loopback or settings.api_keys or settings.open_without_keys):
+        raise SettingsError(
+            f"SWITCHBOARD_HOST={settings.host} is reachable from other machines, and SWITCHBOARD_API_KEYS is empty. "
+            "Set keys, listen on 127.0.0.1, or say SWITCHBOARD_OPEN_WITHOUT_KEYS=true."
+        )
+    return settings
+
+
+def variables() -> dict[str, str]:
+    """Field name -> environment variable."""
+    return {name: field.alias or f"SWITCHBOARD_{name.upper()}" for name, field in Settings.model_fields.items()}
+
+
+def _variable(name: str) -> str:
+    return variables().get(name, name)
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = set(variables().values())
+    for name in environment:
+        if name.startswith(("SWITCHBOARD_", "LX_")) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{name} is not a setting.{hint}")
