@@ -1,0 +1,101 @@
+"""Any Hugging Face causal language model, in this process, streamed token by token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import torch
+
+from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
+from backends.errors import Broken, Overloaded, Unavailable, Unsupported
+from backends.inprocess.executor import Executor, on_loop
+from backends.inprocess.hub import Hub
+from backends.transformers.generation import Generation
+from backends.transformers.model import Model, choose_device, load
+from backends.transformers.plan import make_plan
+from backends.transformers.prompts import refuse_unsupported
+from backends.types import Chat, Complete, Event, Request, Usage
+
+
+class TransformersBackend:
+    """Serves Chat and Complete. active: requests that generate at once; more wait their turn, and may leave.
+
+    Every pass through a model is one piece of work for one thread, and a request hands in its next piece only after
+    the last: the thread's queue, first come first served, is what interleaves requests token by token. A caller who
+    leaves hands in no more.
+    """
+
+    def __init__(self, spec: EngineSpec, *, active: int = 16) -> None:
+        self._spec = spec
+        self._hub = Hub()
+        self._loader = Executor(f"{spec.name}-load")
+        self._worker = Executor(spec.name)
+        self._places = asyncio.Semaphore(active)
+        self._loading = asyncio.Lock()
+        self._models: dict[ModelSpec, Model] = {}
+
+    async def load(self, model: ModelSpec, report: Report) -> None:
+        """Find or download the files and load them, once for all who ask. Raises Unavailable with the way out."""
+        async with self._loading:
+            if model in self._models:
+                return
+            directory = await self._loader.call(self._hub.locate, model, on_loop(report))
+            report(Progress("load"))
+            self._models[model] = await self._loader.call(
+                load, directory, device=self._spec.device, compute_type=self._spec.compute_type
+            )
+
+    async def unload(self, model: ModelSpec) -> None:
+        """Let go of the model; requests that still run on it keep it until they end."""
+        if self._models.pop(model, None) is not None and torch.cuda.is_available():
+            await self._loader.call(torch.cuda.empty_cache)
+
+    async def health(self) -> Health:
+        """Whether the configured device is there."""
+        try:
+            choose_device(self._spec.device)
+        except Unavailable as error:
+            return Health(ok=False, reason=error.message)
+        return Health(ok=True)
+
+    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+        """Deltas as tokens come, a Finish for each choice, Usage at the end; prompts of a Complete one after another.
+
+        Raises Invalid and Unsupported before the first event; Unavailable for a model not loaded, Overloaded when
+        memory runs out, Broken when the model fails.
+        """
+        if not isinstance(request, Chat | Complete):
+            raise Unsupported(f"{model.source} is a language model: it serves chat and completions.", param="model")
+        refuse_unsupported(request)
+        if model not in self._models:
+            raise Unavailable(f"{model.source} is not loaded; load it and try again.", retry_after=1.0)
+        plan = await self._worker.call(make_plan, self._models[model], request)
+        completion_tokens = 0
+        async with self._places:
+            for number in range(len(plan.prompts)):
+                for event in plan.opening(number):
+                    yield event
+                generation = await self._worker.call(plan.begin, number)
+                while not generation.done:
+                    for event in await self._step(generation):
+                        yield event
+                completion_tokens += generation.tokens
+        yield Usage(plan.prompt_tokens, completion_tokens)
+
+    async def close(self) -> None:
+        """Let go of all models and threads, after the pass that is running."""
+        await self._worker.close()
+        await self._loader.close()
+        self._models.clear()
+
+    async def _step(self, generation: Generation) -> list[Event]:
+        try:
+            return await self._worker.call(generation.step)
+        except torch.OutOfMemoryError as error:
+            raise Overloaded(
+                f"{self._spec.name} is out of memory for this answer; try again when it is less busy, or ask for less.",
+                retry_after=5.0,
+            ) from error
+        except RuntimeError as error:
+            raise Broken(f"{self._spec.name} failed while computing; its log has the cause.") from error

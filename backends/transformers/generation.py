@@ -1,0 +1,61 @@
+"""The token loop: one prompt, its answers stepped together, one forward pass at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from backends.transformers.choice import Choice
+from backends.transformers.model import Cache, Model
+from backends.types import Event
+
+PREFILL = 512
+
+
+class Generation:
+    """The answers to one prompt. The prompt is read once, in stretches of PREFILL tokens; then every pass through the
+    model gives each unfinished answer one more token. All rows have the same length, so none is padded.
+
+    Between two passes nothing runs: a generation that is no longer stepped is over. `tokens` counts the answers' tokens.
+    """
+
+    def __init__(self, model: Model, prompt: Sequence[int], choices: Sequence[Choice]) -> None:
+        self._model = model
+        self._prompt = list(prompt)
+        self._choices = list(choices)
+        self.tokens = 0
+        self._cache: Cache | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every answer has come to its end."""
+        return not self._choices
+
+    def step(self) -> list[Event]:
+        """One pass through the model, and what it brought; blocks for its time. Raises Broken."""
+        with torch.inference_mode():
+            if self._prompt:
+                logits, cache = self._model.forward([self._prompt[:PREFILL]], self._cache)
+                self._cache = cache
+                del self._prompt[:PREFILL]
+                if self._prompt:
+                    return []
+                rows = len(self._choices)
+                logits = logits.expand(rows, -1)
+                self._keep([0] * rows, of=1)
+            else:
+                logits, _ = self._model.forward([[choice.last] for choice in self._choices], self._cache)
+            events = [event for choice, row in zip(self._choices, logits, strict=True) for event in choice.advance(row)]
+            self.tokens += len(self._choices)
+            going = [row for row, choice in enumerate(self._choices) if not choice.done]
+            self._keep(going, of=len(self._choices))
+            self._choices = [self._choices[row] for row in going]
+            return events
+
+    def _keep(self, rows: list[int], *, of: int) -> None:
+        """Make the cache hold these of its rows."""
+        if not rows:
+            self._cache = None
+        elif rows != list(range(of)) and self._cache is not None:
+            self._cache.reorder_cache(torch.tensor(rows))
