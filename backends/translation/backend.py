@@ -1,0 +1,105 @@
+"""Machine translation in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+import ctranslate2
+
+from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
+from backends.errors import Invalid, Unavailable
+from backends.inprocess.conversion import converted
+from backends.inprocess.executor import Executor, on_loop
+from backends.inprocess.hub import Hub
+from backends.translation.checkpoint import read_checkpoint
+from backends.translation.engine import CTranslate2Engine, Engine, GenerateEngine
+from backends.translation.family import detect
+from backends.translation.pipeline import Pipeline
+from backends.translation.tokenizer import open_tokenizer
+from backends.types import Event, Request, Translate
+
+
+class TranslationBackend:
+    """Serves Translate requests with models that run here, one batch after the other.
+
+    spec.data is where converted models are kept.
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._spec = spec
+        self._hub = Hub()
+        self._pipelines: dict[ModelSpec, Pipeline] = {}
+        self._turn = asyncio.Lock()
+        self._loading = Executor(f"{spec.name} (loading)")
+        self._running = Executor(spec.name)
+
+    async def load(self, model: ModelSpec, report: Report) -> None:
+        """Find or download the model, convert it unless that was done before, and open it. Raises Unavailable."""
+        async with self._turn:
+            if model not in self._pipelines:
+                self._pipelines[model] = await self._loading.call(self._open, model, on_loop(report))
+
+    async def unload(self, model: ModelSpec) -> None:
+        """Let the model go; requests that run on it come to their end first."""
+        async with self._turn:
+            self._pipelines.pop(model, None)
+
+    async def health(self) -> Health:
+        """Always ready: what runs here answers or raises."""
+        return Health(ok=True)
+
+    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+        """Yield one Translated per text, in order, as batches are done.
+
+        Raises Unavailable for a model that is not loaded, Invalid for what it cannot do, Broken when it fails.
+        """
+        if not isinstance(request, Translate):
+            raise Invalid(f"{model.source} translates; it does not take {type(request).__name__} requests.")
+        pipeline = self._pipelines.get(model)
+        if pipeline is None:
+            raise Unavailable(f"{model.source} is not loaded; load it first.")
+        plan = pipeline.plan(request)
+        async with aclosing(self._running.stream(lambda left: pipeline.translate(request.texts, plan, left))) as events:
+            async for event in events:
+                yield event
+
+    async def close(self) -> None:
+        """Stop what runs and let every model go."""
+        await self._loading.close()
+        await self._running.close()
+        self._pipelines.clear()
+
+    def _open(self, model: ModelSpec, report: Report) -> Pipeline:
+        directory = self._hub.locate(model, report)
+        engine = self._engine(directory, report)
+        report(Progress("load", 1, 1))
+        checkpoint = read_checkpoint(model.source, directory, engine.vocabulary)
+        tokenizer = open_tokenizer(directory)
+        return Pipeline(checkpoint, detect(checkpoint, tokenizer.pieces), tokenizer, engine)
+
+    def _engine(self, directory: Path, report: Report) -> Engine:
+        device, compute_type = placement(self._spec)
+        try:
+            kept = converted(
+                directory, store=self._spec.data / "converted", quantization=compute_type, copy=(), report=report
+            )
+        except Unavailable:  # not an architecture of CTranslate2's
+            return GenerateEngine(directory, device=device)
+        return CTranslate2Engine(kept, device=device, compute_type=compute_type)
+
+
+def placement(spec: EngineSpec) -> tuple[str, str]:
+    """Device and compute type: the GPU where there is one, and what is quickest there. Raises Unavailable without it."""
+    has_cuda = ctranslate2.get_cuda_device_count() > 0
+    device = ("cuda" if has_cuda else "cpu") if spec.device == "auto" else spec.device
+    if device == "cuda" and not has_cuda:
+        raise Unavailable(f"{spec.name} is to run on CUDA, but there is no CUDA device; set its device to cpu or auto.")
+    usual = "float16" if device == "cuda" else "int8"
+    compute_type = usual if spec.compute_type in ("default", "auto") else spec.compute_type
+    if compute_type not in ctranslate2.get_supported_compute_types(device):
+        supported = ", ".join(sorted(ctranslate2.get_supported_compute_types(device)))
+        raise Unavailable(f"{compute_type!r} does not run on this {device}; compute types that do: {supported}.")
+    return device, compute_type

@@ -1,0 +1,109 @@
+"""The two engines that turn framed sentences into pieces: CTranslate2, and transformers' generate for what it lacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import ctranslate2
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from backends.errors import Broken
+from backends.translation.decoding import Decoding
+from backends.translation.family import Framed
+
+_BATCH_TOKENS = 4096
+_PATIENCE = 2.0  # how many times beam_size candidates are finished before the search ends, when not early
+
+
+class Engine(Protocol):
+    """Searches; blocking, one call at a time."""
+
+    @property
+    def vocabulary(self) -> frozenset[str]:
+        """Every token that the model knows."""
+
+    def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
+        """The best answer to each sentence: pieces without prefix and without end. Raises Broken."""
+
+
+class CTranslate2Engine:
+    """A model in CTranslate2's format; sentences between any languages share a batch."""
+
+    def __init__(self, directory: Path, *, device: str, compute_type: str) -> None:
+        self._translator = ctranslate2.Translator(str(directory), device=device, compute_type=compute_type)
+        self._directory = directory
+
+    @property
+    def vocabulary(self) -> frozenset[str]:
+        return frozenset(token for path in self._directory.glob("*_vocabulary.*") for token in _read_vocabulary(path))
+
+    def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
+        try:
+            results = self._translator.translate_batch(
+                [list(sentence.tokens) for sentence in sentences],
+                target_prefix=[list(sentence.prefix) or None for sentence in sentences],
+                max_batch_size=_BATCH_TOKENS,
+                batch_type="tokens",
+                beam_size=decoding.beam_size,
+                patience=1.0 if decoding.early_stopping else _PATIENCE,
+                length_penalty=decoding.length_penalty,
+                no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+                max_input_length=0,
+                max_decoding_length=decoding.max_new_tokens,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise Broken("The translation model failed on this text; try it in smaller parts.") from error
+        return [
+            result.hypotheses[0][len(sentence.prefix) :] for sentence, result in zip(sentences, results, strict=True)
+        ]
+
+
+class GenerateEngine:
+    """Any sequence-to-sequence checkpoint that transformers knows, in its safetensors, without code of its own."""
+
+    def __init__(self, directory: Path, *, device: str) -> None:
+        self._tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            directory,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float16 if device == "cuda" else torch.float32,
+        )
+        self._model = model.to(device).eval()
+
+    @property
+    def vocabulary(self) -> frozenset[str]:
+        return frozenset(self._tokenizer.get_vocab())
+
+    def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
+        ids = [self._tokenizer.convert_tokens_to_ids(list(sentence.tokens)) for sentence in sentences]
+        batch = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._model.device)
+        start = self._model.generation_config.decoder_start_token_id
+        prefixes = [[start, *self._tokenizer.convert_tokens_to_ids(list(sentence.prefix))] for sentence in sentences]
+        with torch.inference_mode():
+            answers = self._model.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                decoder_input_ids=torch.tensor(prefixes, device=self._model.device),
+                do_sample=False,
+                num_beams=decoding.beam_size,
+                early_stopping=decoding.early_stopping,
+                length_penalty=decoding.length_penalty,
+                no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+                max_new_tokens=decoding.max_new_tokens,
+            )
+        special = set(self._tokenizer.all_special_ids)
+        return [
+            self._tokenizer.convert_ids_to_tokens([token for token in answer if token not in special])
+            for answer in answers[:, len(prefixes[0]) :].tolist()
+        ]
+
+
+def _read_vocabulary(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    return list(json.loads(text)) if path.suffix == ".json" else text.split("\n")
