@@ -35,7 +35,7 @@ class Answer(ABC):
         self._engine = engine
         self._method = method
         self._timeouts = timeouts
-        self._refusal: bytearray | None = None
+        self._refusal = bytearray()
         self.head: Head | None = None
         self.limit = timeouts.first_byte
 
@@ -80,7 +80,6 @@ class Answer(ABC):
         if 200 <= head.status < 300:
             self.accept(head, rest)
         elif head.status >= 400:
-            self._refusal = bytearray()
             self.connection.feed = self._refused
             self._refused(rest)
         else:
@@ -91,10 +90,13 @@ class Answer(ABC):
             self.fail(
                 Stale() if self.connection.went_stale else self._broken("closed the connection before it answered")
             )
-        elif self._refusal is not None:
-            self.fail(self._rejected(self.head, bytes(self._refusal)))
+        elif self.head.status >= 400:
+            self._refuse(self.head)
         elif clean and self.decoder.open_ended:
-            self.finish()
+            try:
+                self.finish()
+            except Exception as error:  # there is no caller to hear of it but the request's task
+                self.on_failure(error)
         else:
             self.fail(self._broken("closed the connection in the middle of its answer"))
 
@@ -110,24 +112,28 @@ class Answer(ABC):
 
     def _refused(self, data: bytes) -> None:
         """Collect an error answer's body, as far as anybody will read it."""
-        if self._refusal is None or self.head is None:
+        if self.head is None:
             return
         self._refusal += self.decoder.feed(data)
         if self.decoder.done:
             self.release()
-        elif len(self._refusal) >= MAX_REFUSAL:
-            self.connection.abort()
-        else:
+        elif len(self._refusal) < MAX_REFUSAL:
             return
-        self.settle(self._rejected(self.head, bytes(self._refusal[:MAX_REFUSAL])))
+        else:
+            self.connection.abort()
+        self._refuse(self.head)
 
-    def _rejected(self, head: Head, body: bytes) -> Rejected:
+    def _refuse(self, head: Head) -> None:
+        body = bytes(self._refusal[:MAX_REFUSAL])
+        self.settle(self._rejected(head.status, body, head.get("content-type"), retry_after(head.headers)))
+
+    def _rejected(self, status: int, body: bytes, content_type: str, retry_after: float | None) -> Rejected:
         return Rejected(
-            f"Engine {self._engine!r} refused the request with status {head.status}.",
-            status=head.status,
+            f"Engine {self._engine!r} refused the request with status {status}.",
+            status=status,
             body=body,
-            content_type=head.content_type,
-            retry_after=retry_after(head.headers),
+            content_type=content_type,
+            retry_after=retry_after,
         )
 
     def _broken(self, what: str) -> Broken:

@@ -1,0 +1,114 @@
+"""A backend whose engine speaks OpenAI's dialect: relayed as bytes, or served as events over the same connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import orjson
+
+from backends.base import EngineSpec, Health, ModelSpec, RelayOutcome, RelayRequest, Report, Sink
+from backends.errors import BackendError, Broken, Unsupported
+from backends.remote.client import RemoteClient, Response
+from backends.remote.heads import ProtocolError
+from backends.remote.openai_dialect import ChunkDecoder, encode_chat, encode_complete
+from backends.remote.relay import relay
+from backends.remote.sse import SseParser
+from backends.types import Chat, Complete, Event, Json, JsonObject, Request
+
+OPENAI_ROUTES = frozenset(
+    {
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/audio/transcriptions"),
+        ("POST", "/v1/audio/translations"),
+    }
+)
+
+_JSON = (("Content-Type", "application/json"),)
+_MAX_MODELS = 4 * 1024 * 1024
+
+
+class OpenAIBackend:
+    """What all OpenAI-speaking engines share; subclasses name the routes that their engine has."""
+
+    routes = OPENAI_ROUTES
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._name = spec.name
+        self._client = RemoteClient(spec)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._client!r}>"
+
+    async def load(self, model: ModelSpec, report: Report) -> None:
+        """Return at once: a remote engine loads its own models."""
+
+    async def unload(self, model: ModelSpec) -> None:
+        """Return at once: what a remote engine holds is its own."""
+
+    async def health(self) -> Health:
+        """Whether the engine lists its models; for one with several replicas, whether any of them does."""
+        try:
+            async with self._client.request("GET", "/v1/models") as response:
+                listed = _loads(await response.read(_MAX_MODELS))
+        except BackendError as error:
+            return Health(ok=False, reason=error.message)
+        if isinstance(listed, dict) and isinstance(listed.get("data"), list):
+            return Health(ok=True)
+        return Health(ok=False, reason=f"Engine {self._name!r} does not answer /v1/models with a list of models.")
+
+    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+        """Serve a Chat or Complete as events, streamed. Raises Unsupported for any other request."""
+        decoder: ChunkDecoder
+        if isinstance(request, Chat):
+            path, body = "/v1/chat/completions", encode_chat(request, model.source, stream=True)
+            decoder = ChunkDecoder("chat")
+        elif isinstance(request, Complete):
+            path, body = "/v1/completions", encode_complete(request, model.source, stream=True)
+            decoder = ChunkDecoder("completion")
+        else:
+            raise Unsupported(f"Engine {self._name!r} serves chat and completions only.")
+        async with self._client.request("POST", path, orjson.dumps(body), _JSON) as response:
+            async for chunk in self._chunks(response):
+                for event in decoder.feed(chunk):
+                    yield event
+
+    def relays(self, method: str, path: str) -> bool:
+        """Whether (method, path) is on this engine's allowlist."""
+        return (method, path) in self.routes
+
+    async def relay(self, request: RelayRequest, sink: Sink, outcome: RelayOutcome) -> None:
+        """Forward request and answer as bytes; see backends.remote.relay."""
+        await relay(self._client, request, sink, outcome)
+
+    async def close(self) -> None:
+        """Close all connections to the engine."""
+        await self._client.close()
+
+    async def _chunks(self, response: Response) -> AsyncGenerator[JsonObject, None]:
+        """The JSON objects of a stream up to [DONE]. Raises Broken when the stream ends without it, or holds anything else."""
+        parser = SseParser()
+        async for data in response.body:
+            try:
+                events = parser.feed(data)
+            except ProtocolError as error:
+                raise Broken(f"Engine {self._name!r} answered with {error}.") from None
+            for event in events:
+                if event.data == b"[DONE]":
+                    return
+                chunk = _loads(event.data)
+                if not isinstance(chunk, dict):
+                    raise Broken(f"Engine {self._name!r} sent an event that is not a JSON object.")
+                yield chunk
+        raise Broken(f"Engine {self._name!r} ended the stream early; retry, and see its log if that goes on.")
+
+
+def _loads(data: bytes) -> Json:
+    """Parsed JSON; None for anything else."""
+    try:
+        parsed: Json = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed

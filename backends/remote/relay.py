@@ -1,0 +1,285 @@
+"""The splice: an engine's answer to the client's socket, as bytes, between two protocols and without a task per chunk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from backends.base import RelayOutcome, RelayRequest, Sink
+from backends.errors import BackendError
+from backends.remote import accounting
+from backends.remote.client import RemoteClient
+from backends.remote.exchange import Answer
+from backends.remote.framing import LAST_CHUNK, chunk, whole_event_chunks
+from backends.remote.headers import forwarded
+from backends.remote.heads import Head, ProtocolError
+from backends.remote.pool import Message
+from backends.remote.sse import EventGate
+
+HELD_BACK = 256 * 1024  # bytes of an incomplete event that wait for its end; a longer one is let through as it comes
+WRITE_TIMEOUT = 60.0  # seconds for which a client may take nothing before it is given up
+
+_TERMINAL_WITHIN = 4096
+
+
+async def relay(
+    client: RemoteClient,
+    request: RelayRequest,
+    sink: Sink,
+    outcome: RelayOutcome,
+    *,
+    write_timeout: float = WRITE_TIMEOUT,
+) -> None:
+    """Forward `request` to the engine and its answer to `sink`, as backends.base.Relay says.
+
+    Raises BackendError before sink.start() only; ConnectionError when the client is gone, or took nothing for
+    write_timeout seconds. Cancelling closes the engine's connection.
+    """
+    splice = Splice(client, request, sink, outcome, write_timeout)
+    try:
+        await client.perform(splice, Message(request.method, request.path, request.headers, request.body))
+    finally:
+        splice.close()
+
+
+class Splice(Answer):
+    """An answer on its way from an engine's connection to a client's sink."""
+
+    __slots__ = (
+        "_aligned",
+        "_chunked",
+        "_gate",
+        "_outcome",
+        "_recent",
+        "_request",
+        "_resuming",
+        "_sink",
+        "_started",
+        "_stream",
+        "_write_timeout",
+    )
+
+    def __init__(
+        self,
+        client: RemoteClient,
+        request: RelayRequest,
+        sink: Sink,
+        outcome: RelayOutcome,
+        write_timeout: float,
+    ) -> None:
+        super().__init__(client.name, request.method, client.timeouts)
+        self._request = request
+        self._sink = sink
+        self._outcome = outcome
+        self._write_timeout = write_timeout
+        self._gate = EventGate(HELD_BACK)
+        self._recent: deque[bytes] = deque(maxlen=accounting.KEPT_READS)
+        self._resuming: asyncio.Task[None] | None = None
+        self._started = False
+        self._stream = False  # the answer is server-sent events
+        self._chunked = False  # we frame the body towards the client
+        self._aligned = False  # between two chunks and between two events, so that a read may pass as it is
+
+    # ------------------------------------------------------------------- the beginning
+
+    def accept(self, head: Head, rest: bytes) -> None:
+        self._stream = head.is_event_stream
+        if not self._stream:
+            if "json" in head.content_type:
+                self._recent = deque()
+            self._start(head)
+            self.connection.feed = self._body
+            self._body(rest)
+        elif head.get("content-encoding") in {"", "identity"}:
+            self.connection.feed = self._beginning
+            self._beginning(rest)
+        else:
+            raise ProtocolError("a compressed event stream that nobody asked for")
+
+    def finish(self) -> None:
+        if self._started:
+            self._end(b"")
+        else:
+            self._open(b"", ended=True)
+
+    def _beginning(self, data: bytes) -> None:
+        """Take a stream's bytes up to its first whole event."""
+        payload = self._gate.feed(self.decoder.feed(data))
+        if payload or self.decoder.done:
+            self._open(payload, ended=self.decoder.done)
+
+    def _open(self, payload: bytes, *, ended: bool) -> None:
+        """Commit to a status: the first event may be an error, and then there is no 200 to pass on."""
+        if ended:
+            payload += self._gate.flush()
+        if not payload or self.head is None:
+            raise ProtocolError("an empty event stream")
+        error = accounting.leading_error(payload)
+        if error is not None:
+            self.on_failure(self._rejected(error.status, error.body, "application/json", None))
+            return
+        self._start(self.head)
+        self.connection.feed = self._events
+        if ended:
+            self._end(payload)
+        else:
+            self._send(payload)
+            self._align()
+
+    def _start(self, head: Head) -> None:
+        headers = forwarded(head, stream=self._stream)
+        if head.length is not None and not self._stream and head.status != 204:
+            headers.append(("Content-Length", str(head.length)))
+        elif not self.decoder.done and self._sink.chunked_ok:
+            headers.append(("Transfer-Encoding", "chunked"))
+            self._chunked = True
+        self._outcome.status = head.status
+        self.limit = self._timeouts.idle
+        self._started = True
+        self._sink.start(head.status, headers, stream=self._stream)
+
+    # ------------------------------------------------------------------- the middle
+
+    def _events(self, data: bytes) -> None:
+        """Take a stream's bytes. The hot path: a read of whole chunks and events is passed on as the object it is."""
+        if self._aligned:
+            size = whole_event_chunks(data)
+            if size:
+                sink = self._sink
+                sink.write(data)
+                self._recent.append(data)
+                self._outcome.body_bytes += size
+                if sink.full:
+                    self._pause()
+                return
+        payload = self._gate.feed(self.decoder.feed(data))
+        if self.decoder.done:
+            self._end(payload)
+            return
+        if payload:
+            self._send(payload)
+        self._align()
+
+    def _align(self) -> None:
+        """See whether the next read may be passed on as it is."""
+        self._aligned = self._chunked and self.decoder.boundary and not self._gate.held and not self._gate.torn
+
+    def _body(self, data: bytes) -> None:
+        """Take the bytes of anything but a stream."""
+        payload = self.decoder.feed(data)
+        if self.decoder.done:
+            self._end(payload)
+        elif payload:
+            self._send(payload)
+
+    def _send(self, payload: bytes) -> None:
+        self._count(payload)
+        self._sink.write(chunk(payload) if self._chunked else payload)
+        if self._sink.full:
+            self._pause()
+
+    def _count(self, payload: bytes) -> None:
+        outcome = self._outcome
+        if outcome.first_byte_at is None:
+            outcome.first_byte_at = time.monotonic()
+        outcome.body_bytes += len(payload)
+        self._recent.append(payload)
+        if not self._stream and outcome.body_bytes > accounting.MAX_JSON:
+            self._recent.clear()
+
+    # ------------------------------------------------------------------- the end
+
+    def _end(self, payload: bytes) -> None:
+        """The body ended as its framing says; a stream is complete only if it said so itself, too."""
+        held = self._gate.flush()
+        if self._stream and not self._complete(payload + held):
+            if payload:
+                self._send(payload)
+            self.connection.abort()
+            self.fail(self._broken("ended the stream early"))
+            return
+        payload += held
+        if payload:
+            self._count(payload)
+        if self._chunked:
+            payload = chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
+        if payload:
+            self._sink.write(payload)
+        self.release()
+        self.settle()
+
+    def _complete(self, last: bytes) -> bool:
+        terminal = self._request.terminal
+        if not terminal:
+            return True
+        near_end = (self._tail(_TERMINAL_WITHIN) + last)[-_TERMINAL_WITHIN:]
+        return any(mark in near_end for mark in terminal)
+
+    def fail(self, error: Exception) -> None:
+        """Before the first byte the request's task raises `error`; after it the client is told in-band, or cut off."""
+        if self._started:
+            try:
+                self._tell(error)
+            except Exception as failure:  # whatever the sink raises is what the request's task must see
+                self.settle(failure)
+                return
+        if self._started and isinstance(error, BackendError):
+            self.settle()
+        else:
+            self.settle(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not isinstance(error, BackendError):
+            self._sink.abort()
+            return
+        self._outcome.error = error
+        # Inside a torn event, or a body without events, nothing that we add could be told from the engine's bytes.
+        if not self._stream or self._gate.torn:
+            self._sink.abort()
+            return
+        event = self._request.error_event(error)
+        self._sink.write(chunk(event) + LAST_CHUNK if self._chunked else event)
+
+    def close(self) -> None:
+        """After the last byte, or the caller's cancellation: note what was seen."""
+        if self._resuming is not None:
+            self._resuming.cancel()
+        if not self._started:
+            return
+        outcome = self._outcome
+        kept = self._tail(accounting.MAX_TAIL if self._stream else accounting.MAX_JSON)
+        seen = accounting.of_stream(kept) if self._stream else accounting.of_json(kept)
+        outcome.usage, outcome.finish_reason = seen.usage, seen.finish_reason
+        if seen.failed and outcome.error is None:
+            outcome.error = self._broken("reported an error in the middle of its answer")
+
+    def _tail(self, limit: int) -> bytes:
+        """The last reads, at least `limit` bytes if there were that many."""
+        size, count = 0, 0
+        for read in reversed(self._recent):
+            size += len(read)
+            count += 1
+            if size >= limit:
+                break
+        return b"".join(list(self._recent)[len(self._recent) - count :])
+
+    # ------------------------------------------------------------------- backpressure
+
+    def _pause(self) -> None:
+        """The client reads slower than the engine writes: let the engine wait."""
+        self.connection.pause()
+        if self._resuming is None:
+            self._resuming = asyncio.get_running_loop().create_task(self._resume())
+
+    async def _resume(self) -> None:
+        try:
+            async with asyncio.timeout(self._write_timeout):
+                await self._sink.drained()
+        except TimeoutError:
+            self.on_failure(ConnectionAbortedError(f"the client took nothing for {self._write_timeout:g} s"))
+        except Exception as error:  # the request's task must see it, this one has nobody to tell
+            self.on_failure(error)
+        else:
+            self._resuming = None
+            self.connection.resume()
