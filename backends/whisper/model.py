@@ -1,0 +1,83 @@
+"""A Whisper checkpoint made ready for CTranslate2 on a device that is there."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import ctranslate2
+from faster_whisper import WhisperModel
+from faster_whisper.feature_extractor import FeatureExtractor
+
+from backends.base import EngineSpec, ModelSpec, Progress, Report
+from backends.errors import Unavailable
+from backends.inprocess.conversion import converted
+from backends.inprocess.hub import Hub
+
+FILES = ("tokenizer.json", "preprocessor_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Whisper:
+    """A loaded model. languages: the codes it takes; multilingual: knows more than English and can translate into it."""
+
+    engine: WhisperModel
+    languages: frozenset[str]
+    multilingual: bool
+
+
+def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whisper:
+    """Find, convert where needed, and load. Blocks; report is called from this thread. Raises Unavailable."""
+    device = device_for(spec)
+    source = hub.locate(model, report)
+    _check_is_whisper(model.source, source)
+    directory = converted(source, store=spec.data / "conversions", quantization=None, copy=FILES, report=report)
+    if not (directory / "tokenizer.json").is_file():
+        raise Unavailable(f"{model.source} has no tokenizer.json, which is needed to read and write its text.")
+    report(Progress("load", 0, 1))
+    try:
+        engine = WhisperModel(
+            str(directory), device=device, compute_type=spec.compute_type, cpu_threads=_threads(), local_files_only=True
+        )
+    except (ValueError, RuntimeError) as error:
+        raise Unavailable(f"{model.source} cannot be loaded on {device} as a Whisper model: {error}") from error
+    _match_features(engine)
+    report(Progress("load", 1, 1))
+    return Whisper(engine, frozenset(engine.supported_languages), bool(engine.model.is_multilingual))
+
+
+def device_for(spec: EngineSpec) -> str:
+    """The device to load on, "cuda" or "cpu". Raises Unavailable when the one asked for is not there."""
+    cuda = ctranslate2.get_cuda_device_count() > 0
+    if spec.device not in {"auto", "cpu", "cuda"}:
+        raise Unavailable(f"device {spec.device!r} of engine {spec.name} is none of auto, cpu, cuda.")
+    if spec.device == "cuda" and not cuda:
+        raise Unavailable(f"Engine {spec.name} wants device cuda, but no CUDA device is found; use cpu or auto.")
+    device = "cuda" if cuda and spec.device != "cpu" else "cpu"
+    known = {"default", "auto", *ctranslate2.get_supported_compute_types(device)}
+    if spec.compute_type not in known:
+        raise Unavailable(
+            f"compute_type {spec.compute_type!r} of engine {spec.name} is not available on {device}; "
+            f"use one of {', '.join(sorted(known))}."
+        )
+    return device
+
+
+def _check_is_whisper(name: str, directory: Path) -> None:
+    config = directory / "config.json"
+    kind = json.loads(config.read_bytes()).get("model_type", "whisper") if config.is_file() else "whisper"
+    if kind != "whisper":
+        raise Unavailable(f"{name} is a {kind} model, not Whisper; serve it with the engine for its kind.")
+
+
+def _match_features(engine: WhisperModel) -> None:
+    """Give the model the mel bands it was trained on, where no preprocessor_config.json says how many."""
+    if engine.feature_extractor.mel_filters.shape[0] != engine.model.n_mels:
+        engine.feature_extractor = FeatureExtractor(**{**engine.feat_kwargs, "feature_size": engine.model.n_mels})
+
+
+def _threads() -> int:
+    """Every core this process may use, unless OMP_NUM_THREADS says otherwise (0 = leave it to that)."""
+    return 0 if "OMP_NUM_THREADS" in os.environ else len(os.sched_getaffinity(0))
