@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from functools import lru_cache
 
 from aiohttp import web
 
-from backends import create
-from backends.base import Backend
+import backends
 from backends.errors import BackendError
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS
@@ -19,6 +18,7 @@ from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
 from proxy.keys import DISPATCHER, DRAIN, METRICS, SETTINGS, STARTED
+from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
@@ -29,16 +29,17 @@ from proxy.routing.router import Router
 from proxy.settings import Settings
 
 
-def build_app(settings: Settings, registry: Registry) -> web.Application:
-    """The application; nothing runs before it is started."""
+def build_app(settings: Settings, registry: Registry, create: Create = backends.create) -> web.Application:
+    """The application; nothing runs before it is started. create: makes the backend of an engine."""
 
     @lru_cache(maxsize=1024)
     def dialect_of(path: str) -> Dialect:
         return contract_of(path, CONTRACTS)
 
     metrics = Metrics()
-    backends = {name: create(registry.engines[name]) for name in {entry.engine for entry in registry.models}}
-    lifecycle = LifecycleManager(backends, wait_seconds=settings.load_wait_seconds)
+    drain = Drain()
+    engines = Engines(registry.engines, create)
+    lifecycle = LifecycleManager(engines, wait_seconds=settings.load_wait_seconds)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
     app = web.Application(
@@ -51,26 +52,23 @@ def build_app(settings: Settings, registry: Registry) -> web.Application:
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics
-    app[DRAIN] = Drain()
+    app[DRAIN] = drain
     app[STARTED] = int(time.time())
-    app[DISPATCHER] = Dispatcher(Router(registry), backends, lifecycle, metrics)
+    app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, metrics, drain)
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
-    app.cleanup_ctx.append(lambda app: _run_backends(app, backends, lifecycle))
+    app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
     return app
 
 
-async def _run_backends(
-    app: web.Application, backends: Mapping[str, Backend], lifecycle: LifecycleManager
-) -> AsyncIterator[None]:
+async def _run_engines(app: web.Application, engines: Engines, lifecycle: LifecycleManager) -> AsyncIterator[None]:
     """Preload what asks for it while the door is already open; close everything at the end."""
     preloading = asyncio.create_task(_preload(app, lifecycle), name="preload")
     yield
     preloading.cancel()
     await asyncio.gather(preloading, return_exceptions=True)
     await lifecycle.close()
-    for backend in backends.values():
-        await backend.close()
+    await engines.close()
 
 
 async def _preload(app: web.Application, lifecycle: LifecycleManager) -> None:

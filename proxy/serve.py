@@ -11,37 +11,33 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from proxy.app import build_app
+from proxy.hello import hello
 from proxy.keys import DRAIN
 from proxy.observability.logging import configure_logging
 from proxy.registry.models import Registry
 from proxy.settings import Settings
 
 KEEPALIVE_SECONDS = 75
+# After the drain: how long handlers have to tell their clients that they were cut.
+SHUTDOWN_SECONDS = 1
 
 
 class StartError(Exception):
     """The process cannot start as asked."""
 
 
-def serve(settings: Settings, registry: Registry) -> None:
-    """Run until SIGTERM or SIGINT. Raises StartError."""
+def serve(settings: Settings, registry: Registry, *, greet: bool = False) -> None:
+    """Run until SIGTERM or SIGINT; a second SIGINT does not wait for running requests. Raises StartError."""
     configure_logging(settings.log_level, settings.log_format)
     _check_parser()
     _check_device(settings, registry)
-    uvloop.run(_serve(settings, registry))
+    uvloop.run(_serve(settings, registry, greet))
 
 
-async def _serve(settings: Settings, registry: Registry) -> None:
+async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
     log = structlog.get_logger("serve")
     app = build_app(settings, registry)
-    runner = web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=settings.drain_seconds,
-    )
+    runner = make_runner(app)
     await runner.setup()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -52,14 +48,28 @@ async def _serve(settings: Settings, registry: Registry) -> None:
             await _listen(runner, settings.host, port)
         addresses = [f"http://{host}:{port}" for host, port, *_ in runner.addresses]
         log.info("listening", addresses=addresses, models=[entry.name for entry in registry.models])
+        if greet:
+            print(hello(addresses[0], registry, keyed=bool(settings.api_keys)), flush=True)
         await stop.wait()
-        app[DRAIN].start()
+        loop.remove_signal_handler(signal.SIGINT)
         log.info("draining", seconds=settings.drain_seconds)
-        for site in list(runner.sites):
-            await site.stop()
+        if not await app[DRAIN].drain(settings.drain_seconds):
+            log.warning("requests cut at the drain deadline")
     finally:
         await runner.cleanup()
     log.info("stopped")
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """The server around an app. Handlers are cancelled when their client leaves: that is how engines get to know."""
+    return web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -43,6 +44,11 @@ async def stream_sse(
             call.error = failure.message
             await response.write(error_frame(failure))
         except ConnectionError:
+            raise
+        except asyncio.CancelledError:
+            if request.transport is not None and not request.transport.is_closing():
+                # The client is still there: it is the server that stops. It must not take this for the end.
+                await response.write(error_frame(ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down.")))
             raise
         except Exception:
             structlog.get_logger("errors").exception("unexpected error in a stream", id=call.request_id)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from backends.base import Backend, Progress
+from backends.base import Progress
 from backends.errors import BackendError, Unavailable
+from proxy.lifecycle.engines import Engines
 from proxy.registry.models import ModelEntry
 
 REPORT_EVERY_S = 2.0
@@ -29,8 +29,8 @@ class _Load:
 class LifecycleManager:
     """Loads models on demand: concurrent requests for one model are one load, and a failed load leaves nothing behind."""
 
-    def __init__(self, backends: Mapping[str, Backend], *, wait_seconds: float) -> None:
-        self._backends = backends
+    def __init__(self, engines: Engines, *, wait_seconds: float) -> None:
+        self._engines = engines
         self._wait_seconds = wait_seconds
         self._ready: set[str] = set()
         self._loads: dict[str, _Load] = {}
@@ -75,7 +75,8 @@ class LifecycleManager:
 
         started = time.monotonic()
         try:
-            await self._backends[entry.engine].load(entry.spec, report)
+            backend = await self._engines.make(entry.engine)
+            await backend.load(entry.spec, report)
         except BackendError as error:
             self._log.error("model load failed", model=entry.name, error=error.message)
             raise
