@@ -1,0 +1,1 @@
+"""The chat model: small talk, sums, capitals, lists and memory, as dialogues drawn from templates."""
