@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from backends import REMOTE
-from backends.base import Backend, EngineSpec
+from backends.base import Backend, EngineSpec, Relay
 from backends.errors import Unavailable
 
 Create: TypeAlias = Callable[[EngineSpec], Backend]
@@ -21,14 +21,16 @@ class Engines:
         self._create = create
         self._making: dict[str, asyncio.Lock] = {}
         self._backends = {name: create(spec) for name, spec in specs.items() if spec.kind in REMOTE}
+        # Looked up once: isinstance of a protocol costs more than the rest of a request's routing.
+        self._relays = {name: relay for name, backend in self._backends.items() if (relay := _as_relay(backend))}
 
     def __getitem__(self, name: str) -> Backend:
         """The backend of an engine that was made before. Raises KeyError if it was not."""
         return self._backends[name]
 
-    def get(self, name: str) -> Backend | None:
-        """The backend, or None while nothing needed it."""
-        return self._backends.get(name)
+    def relay(self, name: str) -> Relay | None:
+        """The engine's relay, or None where it has none (its dialect differs, or it is a pipeline of this process)."""
+        return self._relays.get(name)
 
     async def make(self, name: str) -> Backend:
         """The backend, made now if need be, off the event loop: imports take seconds. Raises Unavailable."""
@@ -48,3 +50,7 @@ class Engines:
         except ImportError as error:
             message = f"Engine `{spec.name}` ({spec.kind}) needs a package that is not installed: {error.name}. "
             raise Unavailable(f"{message}Install the extra `models`, or requirements/cpu.lock.") from error
+
+
+def _as_relay(backend: object) -> Relay | None:
+    return backend if isinstance(backend, Relay) else None

@@ -39,8 +39,8 @@ class Dispatcher:
 
     def relay_for(self, entry: ModelEntry, method: str, path: str) -> Relay | None:
         """The engine to pass this request on to as it is, or None where its dialect differs."""
-        backend = self._engines.get(entry.engine)
-        return backend if isinstance(backend, Relay) and backend.relays(method, path) else None
+        relay = self._engines.relay(entry.engine)
+        return relay if relay is not None and relay.relays(method, path) else None
 
     async def relay(self, relay: Relay, request: RelayRequest, sink: Sink, call: Call) -> None:
         """Pass bytes through. Raises BackendError only before the first byte went out."""
