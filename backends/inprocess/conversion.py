@@ -12,6 +12,7 @@ from pathlib import Path
 import ctranslate2
 import transformers
 from ctranslate2.converters import TransformersConverter
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from backends.base import Progress, Report
 from backends.errors import Unavailable
@@ -63,11 +64,22 @@ def _identity(source: Path, quantization: str | None, copy: Sequence[str]) -> st
 
 def _convert(source: Path, target: Path, quantization: str | None, copy: list[str]) -> None:
     transformers.utils.logging.disable_progress_bar()
-    converter = TransformersConverter(str(source), copy_files=copy, low_cpu_mem_usage=True)
+    converter = _Converter(str(source), copy_files=copy, low_cpu_mem_usage=True)
     try:
         converter.convert(str(target), quantization=quantization, force=True)
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError, AttributeError, KeyError) as error:
         raise Unavailable(f"{source.name} cannot be converted to CTranslate2's format: {error}") from error
+
+
+class _Converter(TransformersConverter):  # type: ignore[misc]  # the library has no types
+    def load_tokenizer(
+        self, tokenizer_class: type[AutoTokenizer], path: str, **options: object
+    ) -> PreTrainedTokenizerBase:
+        """The tokenizer, with a beginning of sequence: CTranslate2 cannot run a model without, and mBART-50's may lack it."""
+        tokenizer = super().load_tokenizer(tokenizer_class, path, **options)
+        if tokenizer.bos_token is None:
+            tokenizer.bos_token = tokenizer.cls_token
+        return tokenizer
 
 
 def _sync(directory: Path) -> None:
