@@ -1,0 +1,127 @@
+"""A TGI server behind the four verbs of a backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from backends.base import EngineSpec, Health, ModelSpec, Report
+from backends.errors import BackendError, Broken, Rejected
+from backends.remote.client import RemoteClient, Response
+from backends.remote.heads import ProtocolError
+from backends.remote.sse import SseParser
+from backends.tgi.errors import status_error
+from backends.tgi.fanout import merged
+from backends.tgi.plan import Generation, best, chooses_best, counted, generations
+from backends.types import Complete, Event, JsonObject, Request
+
+_AT_ONCE: Final = 8  # generations of one request: more would fill TGI's 128 places for one caller
+_MAX_ANSWER: Final = 64 * 1024 * 1024
+_HEALTH_TIMEOUT: Final = 10.0  # seconds; TGI's /health may generate a token to find out
+_DONE: Final = b"[DONE]"
+
+
+class TgiBackend:
+    """text-generation-inference 3.3 at spec.urls. Raises ValueError for a spec without one; does no I/O yet."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._name = spec.name
+        self._client = RemoteClient(spec)
+
+    async def load(self, model: ModelSpec, report: Report) -> None:
+        """Nothing to do: a TGI server loads its one model as it starts."""
+
+    async def unload(self, model: ModelSpec) -> None:
+        """Nothing to do: a TGI server keeps its one model until it ends."""
+
+    async def health(self) -> Health:
+        """Ask /health, and /info whether it is a TGI at all; never raises BackendError."""
+        try:
+            async with asyncio.timeout(_HEALTH_TIMEOUT):
+                async with self._client.request("GET", "/health") as answer:
+                    await answer.read(_MAX_ANSWER)
+                async with self._client.request("GET", "/info") as answer:
+                    info = _json_object(await answer.read(_MAX_ANSWER))
+        except Rejected as error:
+            return Health(ok=False, reason=status_error(error, engine=self._name, inputs="prompt").message)
+        except BackendError as error:
+            return Health(ok=False, reason=error.message)
+        except TimeoutError:
+            return Health(
+                ok=False, reason=f"Engine {self._name!r} did not answer /health within {_HEALTH_TIMEOUT:.0f} s."
+            )
+        if "max_total_tokens" not in info:
+            return Health(ok=False, reason=f"Engine {self._name!r} is not a TGI server: check its `urls`.")
+        return Health(ok=True)
+
+    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+        """Serve a Chat or a Complete; closing the generator closes the engine's connections.
+
+        Refusals are raised before any event, even those that TGI sends inside a stream. A failure later on raises
+        Broken or TimedOut; nothing is ever sent twice. Raises Invalid and Unsupported for what TGI cannot do.
+        """
+        streams = [self._generate(generation) for generation in generations(request)]
+        async with aclosing(merged(streams, _AT_ONCE) if len(streams) > 1 else streams[0]) as events:
+            chosen = best(events, request) if isinstance(request, Complete) and chooses_best(request) else events
+            async with aclosing(chosen), aclosing(counted(chosen)) as answer:
+                async for event in answer:
+                    yield event
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
+        """One generation's events, under its number."""
+        body = json.dumps(generation.body, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+        headers = (("Content-Type", "application/json"), ("Accept", "text/event-stream, application/json"))
+        try:
+            async with self._client.request("POST", generation.path, body, headers) as answer:
+                if not _is_stream(answer):
+                    whole = _json_object(await answer.read(_MAX_ANSWER))
+                    for event in generation.numbered(generation.decoder.whole(whole)):
+                        yield event
+                    return
+                async with aclosing(_chunks(answer, done=generation.done)) as chunks:
+                    async for chunk in chunks:
+                        for event in generation.numbered(generation.decoder.feed(chunk)):
+                            yield event
+                for event in generation.numbered(generation.decoder.end()):
+                    yield event
+        except Rejected as error:
+            raise status_error(error, engine=self._name, inputs=generation.inputs) from error
+
+
+async def _chunks(answer: Response, *, done: bool) -> AsyncGenerator[JsonObject, None]:
+    """The JSON objects of a stream. done: it must say [DONE] at its end. Raises Broken for garbage and a missing end."""
+    parser = SseParser()
+    ended = not done
+    async for data in answer.body:
+        try:
+            events = parser.feed(data)
+        except ProtocolError as error:
+            raise Broken("The engine's stream has an event without an end.") from error
+        for event in events:
+            if event.data.startswith(_DONE):
+                ended = True
+            else:
+                yield _json_object(event.data)
+    if not ended:
+        raise Broken("The engine cut its answer short.")
+
+
+def _json_object(data: bytes) -> JsonObject:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise Broken("The engine's answer is not JSON.") from error
+    if not isinstance(value, dict):
+        raise Broken("The engine's answer is not a JSON object.")
+    return value
+
+
+def _is_stream(answer: Response) -> bool:
+    return any(name == "content-type" and value.startswith("text/event-stream") for name, value in answer.headers)
