@@ -27,7 +27,7 @@ class Engine(Protocol):
         """Every token that the model knows."""
 
     def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
-        """The best answer to each sentence: pieces without prefix and without end. Raises Broken."""
+        """The best answer to each sentence: pieces behind its prefix, special tokens among them. Raises Broken."""
 
 
 class CTranslate2Engine:
@@ -36,12 +36,16 @@ class CTranslate2Engine:
     def __init__(self, directory: Path, *, device: str, compute_type: str) -> None:
         self._translator = ctranslate2.Translator(str(directory), device=device, compute_type=compute_type)
         self._directory = directory
+        # Without a start token of its own, the decoder starts with the prefix, which is then no part of the answer.
+        config = json.loads((directory / "config.json").read_bytes())
+        self._repeats_prefix = config.get("decoder_start_token") is not None
 
     @property
     def vocabulary(self) -> frozenset[str]:
         return frozenset(token for path in self._directory.glob("*_vocabulary.*") for token in _read_vocabulary(path))
 
     def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
+        repeated = len(sentences[0].prefix) if sentences and self._repeats_prefix else 0
         try:
             results = self._translator.translate_batch(
                 [list(sentence.tokens) for sentence in sentences],
@@ -53,13 +57,11 @@ class CTranslate2Engine:
                 length_penalty=decoding.length_penalty,
                 no_repeat_ngram_size=decoding.no_repeat_ngram_size,
                 max_input_length=0,
-                max_decoding_length=decoding.max_new_tokens,
+                max_decoding_length=decoding.max_new_tokens + repeated,
             )
         except (RuntimeError, ValueError) as error:
             raise Broken("The translation model failed on this text; try it in smaller parts.") from error
-        return [
-            result.hypotheses[0][len(sentence.prefix) :] for sentence, result in zip(sentences, results, strict=True)
-        ]
+        return [result.hypotheses[0][repeated:] for result in results]
 
 
 class GenerateEngine:
@@ -97,11 +99,7 @@ class GenerateEngine:
                 no_repeat_ngram_size=decoding.no_repeat_ngram_size,
                 max_new_tokens=decoding.max_new_tokens,
             )
-        special = set(self._tokenizer.all_special_ids)
-        return [
-            self._tokenizer.convert_ids_to_tokens([token for token in answer if token not in special])
-            for answer in answers[:, len(prefixes[0]) :].tolist()
-        ]
+        return [self._tokenizer.convert_ids_to_tokens(answer) for answer in answers[:, len(prefixes[0]) :].tolist()]
 
 
 def _read_vocabulary(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""How each family of translation models is told its languages: M2M100, NLLB, mBART, Marian, FSMT and T5."""
+"""How each family of translation models is told its languages: M2M100, NLLB, mBART, Marian and T5."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from backends.translation.checkpoint import Checkpoint
 from backends.translation.languages import Languages
 
 _EOS = "</s>"
+_SPECIAL = frozenset({"<s>", "<pad>", _EOS, "<unk>", "<mask>"})
 _M2M100 = re.compile(r"__([a-z]{2,3})__")
 _NLLB = re.compile(r"([a-z]{3}_[A-Z][a-z]{3})")
 _MBART = re.compile(r"([a-z]{2}_[A-Z]{2})")
@@ -38,6 +39,10 @@ class Framed:
 class Family(Protocol):
     """What differs from one family to the next."""
 
+    @property
+    def special(self) -> frozenset[str]:
+        """Tokens with a meaning to the model, which are no text in an answer."""
+
     def pair(self, source: str | None, target: str | None) -> Pair:
         """The model's codes for the caller's. Raises Invalid(param) for a language that it lacks or has to be told."""
 
@@ -52,6 +57,10 @@ class Multilingual:
     languages: Languages
     token: Callable[[str], str]
     source_last: bool = False
+
+    @property
+    def special(self) -> frozenset[str]:
+        return _SPECIAL.union(map(self.token, self.languages.codes))
 
     def pair(self, source: str | None, target: str | None) -> Pair:
         return Pair(_needed(self.languages, source, "source"), _needed(self.languages, target, "target"))
@@ -69,6 +78,10 @@ class Bilingual:
     source: Languages
     target: Languages
 
+    @property
+    def special(self) -> frozenset[str]:
+        return _SPECIAL
+
     def pair(self, source: str | None, target: str | None) -> Pair:
         return Pair(_optional(self.source, source, "source"), _optional(self.target, target, "target"))
 
@@ -83,6 +96,10 @@ class OneToMany:
     source: Languages
     target: Languages
 
+    @property
+    def special(self) -> frozenset[str]:
+        return _SPECIAL.union(f">>{code}<<" for code in self.target.codes)
+
     def pair(self, source: str | None, target: str | None) -> Pair:
         return Pair(_optional(self.source, source, "source"), _needed(self.target, target, "target"))
 
@@ -95,6 +112,10 @@ class Prompted:
     """Pairs that are asked for in words. prompts: the pieces of the words, by pair."""
 
     prompts: dict[tuple[str, str], tuple[str, ...]]
+
+    @property
+    def special(self) -> frozenset[str]:
+        return _SPECIAL
 
     def pair(self, source: str | None, target: str | None) -> Pair:
         known_source = _needed(Languages(_distinct(pair[0] for pair in self.prompts)), source, "source")
@@ -120,15 +141,11 @@ def detect(checkpoint: Checkpoint, pieces: Callable[[str], list[str]]) -> Family
         if codes := _codes(_MARIAN_TARGET, vocabulary):
             return OneToMany(source, Languages(codes))
         return Bilingual(source, _told(checkpoint.tokenizer.get("target_lang")))
-    if kind == "fsmt":
-        langs = checkpoint.config.get("langs")
-        named = langs if isinstance(langs, list) and len(langs) == 2 else (None, None)
-        return Bilingual(_told(named[0]), _told(named[1]))
     if kind == "t5" and (prompts := _prompts(checkpoint, pieces)):
         return Prompted(prompts)
     raise Unavailable(
         f"{checkpoint.name} is a {kind} model without language codes; translation takes M2M100, NLLB, mBART, "
-        "Marian (opus-mt), FSMT, and T5 with translation tasks."
+        "Marian (opus-mt), and T5 with translation tasks."
     )
 
 

@@ -44,6 +44,7 @@ class Pipeline:
         self._family = family
         self._tokenizer = tokenizer
         self._engine = engine
+        self._special = family.special
         self._room = checkpoint.room
         self._default = checkpoint_decoding(checkpoint.generation, checkpoint.room)
         # A translation may well be longer than its source: half of the model's room leaves it as much again.
@@ -70,7 +71,7 @@ class Pipeline:
             if stop.is_set():
                 return
             for pieces in self._engine.search(framed[start : start + _BATCH_SENTENCES], decoding):
-                yield self._tokenizer.text(pieces)
+                yield self._tokenizer.text([piece for piece in pieces if piece not in self._special])
 
     def _prepare(self, index: int, text: str, plan: Plan) -> Prepared:
         document = split(text)
