@@ -11,12 +11,15 @@ from typing import Protocol
 import torch
 import transformers
 from torch import Tensor
+from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
 from backends.errors import Unavailable
 from backends.types import Json, JsonObject
 
 UNKNOWN_CONTEXT = 4096
+STRETCH = 512
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
 _CACHES = ("past_key_values", "cache_params")
 
 
@@ -51,9 +54,10 @@ class Tokenizer(Protocol):
 class Model:
     """A loaded model, shared by all its requests; only one thread at a time may use it.
 
-    context: tokens it can attend to; vocabulary: number of token ids; ends: ids that end an answer; defaults: numbers
-    of its generation_config; anchor: the tokens of an ordinary word; cache_name: under which name its forward pass
-    takes and gives the cache; last_only: its arguments to compute no logits but the last.
+    context: tokens it can attend to; vocabulary: number of token ids; ends: ids that end an answer; defaults: the
+    sampling options of its generation_config; anchor: the tokens of an ordinary word; cache_name: under which name its forward pass
+    takes and gives the cache; last_only: its arguments to compute no logits but the last; stretch: how many tokens of a
+    prompt it reads in one pass, so that a long prompt does not hold up everybody else's next token.
     """
 
     network: torch.nn.Module
@@ -66,6 +70,7 @@ class Model:
     anchor: tuple[int, ...]
     cache_name: str
     last_only: Mapping[str, int]
+    stretch: int
 
     def forward(self, rows: Sequence[Sequence[int]], cache: Cache | None) -> tuple[Tensor, Cache]:
         """Read one more stretch of tokens in each row: (logits after it, float32 [rows, vocabulary]; the cache)."""
@@ -124,17 +129,19 @@ def wrap(network: torch.nn.Module, tokenizer: Tokenizer, device: str) -> Model:
             f"{type(network).__name__} has no cache to generate token by token with; serve it with another engine."
         )
     config = network.config.get_text_config(decoder=True)
+    context = getattr(config, "max_position_embeddings", None) or UNKNOWN_CONTEXT
     return Model(
         network=network,
         tokenizer=tokenizer,
         device=device,
-        context=getattr(config, "max_position_embeddings", None) or UNKNOWN_CONTEXT,
+        context=context,
         vocabulary=config.vocab_size,
         ends=_ends(network.generation_config.eos_token_id, tokenizer),
-        defaults={k: v for k, v in network.generation_config.to_diff_dict().items() if isinstance(v, int | float)},
+        defaults=_defaults(network.generation_config),
         anchor=tuple(tokenizer.encode("a", add_special_tokens=False)),
         cache_name=cache_name,
         last_only={"logits_to_keep": 1} if "logits_to_keep" in takes else {},
+        stretch=context if _recurrent(config) else STRETCH,
     )
 
 
@@ -159,6 +166,17 @@ def _dtype(compute_type: str, config: transformers.PretrainedConfig, device: str
         raise Unavailable(f"compute_type {compute_type!r} is none of default, {', '.join(_DTYPES)}.")
     stored = config.get_text_config(decoder=True).dtype or torch.float32
     return torch.float32 if device == "cpu" and stored == torch.float16 else stored
+
+
+def _defaults(generation: transformers.GenerationConfig) -> dict[str, float]:
+    """What the model's authors advise, without what the library would fill in."""
+    advised = generation.to_diff_dict()
+    return {name: advised[name] for name in _DEFAULTS if advised.get(name) is not None}
+
+
+def _recurrent(config: transformers.PretrainedConfig) -> bool:
+    """Whether any layer keeps a recurrent state: not all of these can take up a prompt where they left off."""
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in DynamicCache(config=config).layers)
 
 
 def _ends(eos: int | list[int] | None, tokenizer: Tokenizer) -> frozenset[int]:

@@ -39,7 +39,7 @@ class History:
     def __init__(self, prompt: Sequence[int], vocabulary: int, device: str) -> None:
         self.counts = torch.zeros(vocabulary, device=device)
         self.seen = torch.zeros(vocabulary, device=device, dtype=torch.bool)
-        self.seen[torch.tensor(prompt, device=device)] = True
+        self.seen[torch.tensor(prompt, device=device, dtype=torch.long)] = True
 
     def add(self, token: int) -> None:
         """Take in a token of the answer."""

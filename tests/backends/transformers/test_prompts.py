@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from backends.errors import Invalid, Unsupported
+from backends.transformers.model import Model, Tokenizer
+from backends.transformers.prompts import chat_tokens, completion_tokens, conversation, refuse_unsupported
+from backends.types import Chat, Complete, JsonObject, Sampling
+
+HELLO: JsonObject = {"role": "user", "content": "hi"}
+TOOL: JsonObject = {"type": "function", "function": {"name": "look", "parameters": {}}}
+
+
+def chat(*messages: JsonObject, **fields: Any) -> Chat:
+    return Chat(messages=messages or (HELLO,), **fields)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    request: Chat | Complete
+    param: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Refusal(chat(tools=(TOOL,)), "tools"),
+        Refusal(chat(tools=(TOOL,), tool_choice="auto"), "tools"),
+        Refusal(chat(response_format={"type": "json_object"}), "response_format"),
+        Refusal(chat(response_format={"type": "json_schema", "json_schema": {}}), "response_format"),
+        Refusal(Complete(prompts=("a",), suffix="z"), "suffix"),
+        Refusal(Complete(prompts=("a",), echo=True, sampling=Sampling(logprobs=True)), "echo"),
+    ],
+    ids=lambda case: case.param,
+)
+def test_what_cannot_be_honoured_is_refused_by_name(case: Refusal) -> None:
+    with pytest.raises(Unsupported) as caught:
+        refuse_unsupported(case.request)
+
+    assert caught.value.param == case.param
+
+
+def test_a_tool_choice_without_tools_is_wrong() -> None:
+    with pytest.raises(Invalid) as caught:
+        refuse_unsupported(chat(tool_choice="required"))
+
+    assert caught.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [chat(response_format={"type": "text"}), chat(tools=(TOOL,), tool_choice="none"), chat(tool_choice="auto")],
+)
+def test_what_asks_for_nothing_more_is_taken(request_: Chat) -> None:
+    refuse_unsupported(request_)
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "messages.0.content.0.type"),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]},
+            "messages.0.content.1.type",
+        ),
+    ],
+)
+def test_other_content_than_text_is_refused_by_name(message: JsonObject, param: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        conversation((message,), knows_developer=False)
+
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"content": "a"}, "messages.1.role"),
+        ({"role": "robot", "content": "a"}, "messages.1.role"),
+        ({"role": "user"}, "messages.1.content"),
+        ({"role": "user", "content": 3}, "messages.1.content"),
+        ({"role": "user", "content": ["a"]}, "messages.1.content.0"),
+        ({"role": "user", "content": [{"type": "text"}]}, "messages.1.content.0.text"),
+        ({"role": "assistant", "tool_calls": "x"}, "messages.1.tool_calls"),
+        ({"role": "assistant", "tool_calls": [{}]}, "messages.1.tool_calls.0"),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"arguments": "{"}}]},
+            "messages.1.tool_calls.0.function.arguments",
+        ),
+    ],
+)
+def test_a_wrong_shape_is_named(message: JsonObject, param: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        conversation((HELLO, message), knows_developer=False)
+
+    assert not isinstance(caught.value, Unsupported)
+    assert caught.value.param == param
+
+
+def test_text_parts_are_joined_and_tool_arguments_are_objects() -> None:
+    parts: JsonObject = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
+    call: JsonObject = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]}
+
+    assert conversation((parts, call), knows_developer=False) == [
+        {"role": "user", "content": "a\nb"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}],
+        },
+    ]
+
+
+def with_template(model: Model, template: str | None) -> Tokenizer:
+    tokenizer = copy.copy(model.tokenizer)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def written(model: Model, template: str, request: Chat) -> str:
+    tokens = chat_tokens(request, with_template(model, template))
+    return model.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def test_the_template_opens_the_assistant_s_turn(nano_model: Model) -> None:
+    tokens = chat_tokens(chat(), nano_model.tokenizer)
+
+    assert nano_model.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False) == (
+        "<|bos|><|user|>hi<|end|><|assistant|>"
+    )
+
+
+def test_a_model_without_a_template_is_told_what_to_do(nano_model: Model) -> None:
+    with pytest.raises(Unsupported, match="/v1/completions") as caught:
+        chat_tokens(chat(), with_template(nano_model, None))
+
+    assert caught.value.param == "messages"
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('turns must alternate') }}", "{{ 1 + 'turns must alternate' }}"]
+)
+def test_what_the_template_refuses_is_the_caller_s_mistake(nano_model: Model, template: str) -> None:
+    with pytest.raises(Invalid, match="chat template") as caught:
+        chat_tokens(chat(), with_template(nano_model, template))
+
+    assert caught.value.param == "messages"
+
+
+def test_the_template_gets_the_caller_s_arguments_and_tools(nano_model: Model) -> None:
+    request = chat(template_args={"mood": "calm"}, tools=(TOOL,), tool_choice="none")
+
+    assert written(nano_model, "{{ mood }} {{ tools[0].function.name }}", request) == "calm look"
+
+
+@pytest.mark.parametrize("name", ["chat_template", "tokenize", "tools", "conversation", "truncation"])
+def test_arguments_that_are_not_the_template_s_are_refused(nano_model: Model, name: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        chat_tokens(chat(template_args={name: "x"}), nano_model.tokenizer)
+
+    assert caught.value.param == f"chat_template_kwargs.{name}"
+
+
+@pytest.mark.parametrize(("template", "role"), [("{{ messages[0].role }}", "system"), ("{# developer #}", "developer")])
+def test_a_developer_is_the_system_where_the_template_knows_none(nano_model: Model, template: str, role: str) -> None:
+    message: JsonObject = {"role": "developer", "content": "a"}
+
+    assert written(nano_model, template + "{{ messages[0].role }}", chat(message)).endswith(role)
+
+
+def test_a_completion_is_the_prompt_s_own_tokens(nano_model: Model) -> None:
+    assert completion_tokens((5, 6), nano_model.tokenizer, 1024) == [5, 6]
+    assert nano_model.decode(completion_tokens("hi there", nano_model.tokenizer, 1024)) == "hi there"
+
+
+@pytest.mark.parametrize("prompt", ["", (), (1024,), (-1,)])
+def test_no_tokens_and_unknown_tokens_are_refused(nano_model: Model, prompt: str | tuple[int, ...]) -> None:
+    with pytest.raises(Invalid) as caught:
+        completion_tokens(prompt, nano_model.tokenizer, 1024)
+
+    assert caught.value.param == "prompt"
