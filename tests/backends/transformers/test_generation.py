@@ -146,7 +146,7 @@ def test_sampling_rules_reach_the_tokens(nano_model: Model) -> None:
 
 
 def test_choices_of_different_length_go_on_without_one_another(nano_model: Model) -> None:
-    sampling = Sampling(temperature=1.6, seed=4, max_tokens=40, n=6)
+    sampling = Sampling(temperature=2.0, seed=4, max_tokens=40, n=6)
     together = events_of(nano_model, chat("Tell me a story", sampling))
     finishes = [event.index for event in together if isinstance(event, Finish)]
 
