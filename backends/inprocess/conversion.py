@@ -68,7 +68,7 @@ def _convert(source: Path, target: Path, quantization: str | None, copy: list[st
     try:
         converter.convert(str(target), quantization=quantization, force=True)
     except (ValueError, NotImplementedError, AttributeError, KeyError) as error:
-        raise Unavailable(f"{source.name} cannot be converted to CTranslate2's format: {error}") from error
+        raise Unavailable("The model's architecture cannot be converted to CTranslate2's format.") from error
 
 
 class _Converter(TransformersConverter):  # type: ignore[misc]  # the library has no types

@@ -42,7 +42,9 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
             str(directory), device=device, compute_type=spec.compute_type, cpu_threads=_threads(), local_files_only=True
         )
     except (ValueError, RuntimeError) as error:
-        raise Unavailable(f"{model.source} cannot be loaded on {device} as a Whisper model: {error}") from error
+        raise Unavailable(
+            f"{model.source} cannot be loaded on {device}: it is damaged, not Whisper, or more than the memory holds."
+        ) from error
     _match_features(engine)
     report(Progress("load", 1, 1))
     return Whisper(engine, frozenset(engine.supported_languages), bool(engine.model.is_multilingual))

@@ -1,0 +1,11 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.backends.inprocess.hub_server import HubServer, serving
+
+
+@pytest.fixture
+def hub_server() -> Iterator[HubServer]:
+    with serving() as hub:
+        yield hub
