@@ -1,0 +1,151 @@
+"""multipart/form-data, taken apart while it arrives: bytes are counted, heads and parts bounded, nothing in it is trusted.
+
+aiohttp's own reader also takes preambles without end, nested forms and transfer encodings, none of which RFC 7578 wants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import HeaderParser
+
+from aiohttp import web
+
+from proxy.errors import ApiError, ErrorCode
+from proxy.http.body import refuse_compressed, too_large
+
+MAX_PARTS = 256
+MAX_HEAD_BYTES = 8192
+PLAIN_ENCODINGS = ("7bit", "8bit", "binary")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One field of a form. A file's name is not kept: nobody should be tempted to use it."""
+
+    name: str
+    data: bytes
+
+
+async def read_form(request: web.Request, limit: int) -> list[Part]:
+    """The form's parts in order. limit: bytes of the whole body; the rest of a larger one is not read.
+
+    Raises MEDIA_TYPE (not a form, or compressed), TOO_LARGE, or INVALID (malformed or cut off).
+    """
+    parser = FormParser(_boundary(request))
+    refuse_compressed(request)
+    if (request.content_length or 0) > limit:
+        raise too_large(limit)
+    received = 0
+    try:
+        async for chunk in request.content.iter_any():
+            received += len(chunk)
+            if received > limit:
+                raise too_large(limit)
+            parser.feed(chunk)
+    except web.RequestPayloadError as error:
+        raise _malformed("it was cut off") from error
+    return parser.finish()
+
+
+class FormParser:
+    """Bytes of a form in, in pieces of any size; parts out at the end."""
+
+    def __init__(self, boundary: str) -> None:
+        self._delimiter = f"\r\n--{boundary}".encode("ascii")
+        # With a line break before it, the first delimiter looks like the others.
+        self._buffer = bytearray(b"\r\n")
+        self._step = self._skip_preamble
+        self._name = ""
+        self._data = bytearray()
+        self._parts: list[Part] = []
+        self._complete = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next piece. Raises INVALID."""
+        self._buffer += chunk
+        while self._step():
+            pass
+
+    def finish(self) -> list[Part]:
+        """The parts, once everything was fed. Raises INVALID when the closing delimiter never came."""
+        if not self._complete:
+            raise _malformed("its end is missing")
+        return self._parts
+
+    def _skip_preamble(self) -> bool:
+        return self._take_to_delimiter(None)
+
+    def _read_data(self) -> bool:
+        if not self._take_to_delimiter(self._data):
+            return False
+        self._parts.append(Part(self._name, bytes(self._data)))
+        self._data.clear()
+        return True
+
+    def _take_to_delimiter(self, target: bytearray | None) -> bool:
+        """Move what comes before the next delimiter to target; whether the delimiter has come."""
+        at = self._buffer.find(self._delimiter)
+        safe = at if at >= 0 else max(0, len(self._buffer) - len(self._delimiter) + 1)
+        if target is not None:
+            target += self._buffer[:safe]
+        if at < 0:
+            del self._buffer[:safe]
+            return False
+        del self._buffer[: at + len(self._delimiter)]
+        self._step = self._read_head
+        return True
+
+    def _read_head(self) -> bool:
+        if self._buffer.startswith(b"--"):
+            self._complete = True
+            self._step = self._skip_epilogue
+            return True
+        end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+        if end < 0:
+            if len(self._buffer) >= MAX_HEAD_BYTES:
+                raise _malformed(f"a part's headers are larger than {MAX_HEAD_BYTES} bytes")
+            return False
+        if len(self._parts) == MAX_PARTS:
+            raise _malformed(f"it has more than {MAX_PARTS} parts")
+        self._name = _name(bytes(self._buffer[:end]))
+        del self._buffer[: end + 4]
+        self._step = self._read_data
+        return True
+
+    def _skip_epilogue(self) -> bool:
+        self._buffer.clear()
+        return False
+
+
+def _name(head: bytes) -> str:
+    """The field's name, from what stands between a delimiter and the part's data. Raises INVALID."""
+    padding, line_break, lines = head.partition(b"\r\n")
+    if padding.strip(b" \t") or not line_break:
+        raise _malformed("a delimiter is followed by something else than a line break")
+    headers = _headers(lines.decode("utf-8", "replace"))
+    name = headers.get_param("name", header="Content-Disposition")
+    if headers.get_content_disposition() != "form-data" or not isinstance(name, str):
+        raise _malformed("a part has no `Content-Disposition: form-data` with a name")
+    encoding = headers.get("Content-Transfer-Encoding", "binary").strip().lower()
+    if encoding not in PLAIN_ENCODINGS:
+        raise _malformed(f"part `{name[:100]}` is encoded as {encoding[:40]}; send it as it is")
+    return name
+
+
+def _boundary(request: web.Request) -> str:
+    if request.content_type != "multipart/form-data":
+        message = f"Content-Type `{request.content_type[:100]}` is not accepted here; send multipart/form-data."
+        raise ApiError(ErrorCode.MEDIA_TYPE, message)
+    boundary = _headers(f"Content-Type: {request.headers['Content-Type']}").get_boundary("")
+    if not 1 <= len(boundary) <= 70 or not boundary.isascii():
+        raise _malformed("its Content-Type has no boundary of 1 to 70 characters")
+    return boundary
+
+
+def _headers(lines: str) -> Message:
+    return HeaderParser().parsestr(lines)
+
+
+def _malformed(reason: str) -> ApiError:
+    return ApiError(ErrorCode.INVALID, f"The form (multipart/form-data) cannot be read: {reason}.")

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from proxy.errors import ApiError, ErrorCode
+from proxy.http.multipart import MAX_HEAD_BYTES, MAX_PARTS, FormParser, Part
+
+BOUNDARY = "b0undary"
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C",), exclude_characters='"\\'), min_size=1).map(
+    str.strip
+)
+
+
+def form(parts: Iterable[Part], *, preamble: bytes = b"", epilogue: bytes = b"\r\n") -> bytes:
+    written = b"".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{part.name}"\r\n\r\n'.encode() + part.data + b"\r\n"
+        for part in parts
+    )
+    return preamble + written + f"--{BOUNDARY}--".encode() + epilogue
+
+
+def with_head(head: bytes, data: bytes = b"x") -> bytes:
+    return b"--b0undary\r\n" + head + b"\r\n\r\n" + data + b"\r\n--b0undary--\r\n"
+
+
+def parse(body: bytes, cuts: Iterable[int] = ()) -> list[Part]:
+    parser = FormParser(BOUNDARY)
+    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    for start, end in zip(edges, edges[1:], strict=False):
+        parser.feed(body[start:end])
+    return parser.finish()
+
+
+def refusal(body: bytes) -> str:
+    with pytest.raises(ApiError) as caught:
+        parse(body)
+    assert caught.value.code is ErrorCode.INVALID
+    return caught.value.message
+
+
+@given(
+    st.lists(
+        st.builds(
+            Part, NAMES.filter(bool), st.binary().filter(lambda data: b"--b0undary" not in b"\r\n" + data + b"\r\n")
+        ),
+        max_size=5,
+    ),
+    st.lists(st.integers(0, 600)),
+)
+@example([Part("file", b"\r\n--b0undar\r\n--"), Part("model", b"")], [60, 61, 62, 63, 64, 65, 70, 75, 80, 90, 100])
+def test_a_form_reads_the_same_however_it_is_cut(parts: list[Part], cuts: list[int]) -> None:
+    assert parse(form(parts), cuts) == parts
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
+def test_any_bytes_are_read_or_refused(body: bytes, cuts: list[int]) -> None:
+    try:
+        parse(with_head(body[: len(body) // 2], body[len(body) // 2 :]), cuts)
+    except ApiError as error:
+        assert error.code is ErrorCode.INVALID
+
+
+def test_what_stands_around_the_form_is_left_out() -> None:
+    parts = [Part("file", b"RIFF")]
+    assert parse(form(parts, preamble=b"hello\r\n", epilogue=b"\r\nbye\r\n--b0undary\r\n")) == parts
+    assert parse(form(parts, epilogue=b"")) == parts
+
+
+def test_each_byte_alone() -> None:
+    parts = [Part("file", bytes(range(256))), Part("model", b"")]
+    body = form(parts)
+    assert parse(body, range(len(body))) == parts
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'Content-Disposition: form-data; name="file"; filename="../../etc/passwd"\r\nContent-Type: audio/wav',
+        b'content-disposition: form-data; filename="a; name=\\"model\\".wav"; name=file',
+        b"Content-Disposition: form-data; name=\"file\"; filename*=UTF-8''%e2%82%ac.wav",
+        b'X-Other: 1\r\nContent-Disposition: form-data; name="file"\r\nContent-Transfer-Encoding: binary',
+    ],
+)
+def test_the_name_is_found_whatever_a_file_is_called(head: bytes) -> None:
+    assert parse(with_head(head)) == [Part("file", b"x")]
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"Content-Type: text/plain", "no `Content-Disposition"),
+        (b"Content-Disposition: form-data", "no `Content-Disposition"),
+        (b'Content-Disposition: attachment; name="file"', "no `Content-Disposition"),
+        (b'Content-Disposition: form-data; name="file"\r\nContent-Transfer-Encoding: base64', "encoded as base64"),
+        (b"X: " + b"x" * MAX_HEAD_BYTES, f"larger than {MAX_HEAD_BYTES} bytes"),
+    ],
+)
+def test_heads_that_are_refused(head: bytes, reason: str) -> None:
+    assert reason in refusal(with_head(head))
+
+
+@pytest.mark.parametrize("body", [b"", b"nothing like a form", b"--b0undary", form([Part("file", b"abc")])[:-6]])
+def test_a_form_without_its_end_is_refused(body: bytes) -> None:
+    assert "its end is missing" in refusal(body)
+
+
+def test_a_delimiter_that_only_begins_like_one_is_refused() -> None:
+    assert "something else than a line break" in refusal(
+        with_head(b'Content-Disposition: form-data; name="a"').replace(b"b0undary--", b"b0undary2\r\nx\r\n\r\n")
+    )
+
+
+def test_endless_heads_and_endless_parts_are_refused() -> None:
+    assert "larger than" in refusal(b"--b0undary\r\n" + b"x" * MAX_HEAD_BYTES)
+    assert len(parse(form([Part("a", b"")] * MAX_PARTS))) == MAX_PARTS
+    assert f"more than {MAX_PARTS} parts" in refusal(form([Part("a", b"")] * (MAX_PARTS + 1)))
