@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from proxy.contract import Contract
+from proxy.contracts.openai.audio import transcriptions, translations
 from proxy.contracts.openai.errors import render_error
 from proxy.contracts.openai.models import get_model, list_models
 from proxy.contracts.openai.text import RESPONSES_MARKS, chat_completions, completions, relay_only
@@ -20,6 +21,8 @@ def _routes() -> Iterable[web.RouteDef]:
         web.get("/v1/models/{id:.+}", get_model),
         web.post("/v1/chat/completions", chat_completions),
         web.post("/v1/completions", completions),
+        web.post("/v1/audio/transcriptions", transcriptions),
+        web.post("/v1/audio/translations", translations),
         web.post("/v1/responses", relay_only(RESPONSES_MARKS)),
         *(web.post(path, relay_only()) for path in ENGINE_PATHS),
     )

@@ -1,0 +1,148 @@
+"""What was said, written in the formats of OpenAI's audio endpoints. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from backends.errors import Broken
+from backends.types import Event, Segment, Speech, Word
+from proxy.contracts.openai.languages import language_name
+
+Format = Literal["json", "text", "verbose_json", "srt", "vtt"]
+Granularity = Literal["word", "segment"]
+Task = Literal["transcribe", "translate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One file's speech, whole."""
+
+    speech: Speech
+    segments: tuple[Segment, ...]
+
+    @property
+    def text(self) -> str:
+        """Everything that was said, in one line."""
+        return "".join(segment.text for segment in self.segments).strip()
+
+
+async def collect(events: AsyncIterable[Event]) -> Transcript:
+    """The transcript that a backend's events make. Raises Broken when they tell of no audio."""
+    speech: Speech | None = None
+    segments: list[Segment] = []
+    async for event in events:
+        match event:
+            case Speech():
+                speech = event
+            case Segment():
+                segments.append(event)
+    if speech is None:
+        raise Broken("The engine ended without a transcript.")
+    return Transcript(speech, tuple(segments))
+
+
+def render(
+    transcript: Transcript, style: Format, task: Task, granularities: frozenset[Granularity]
+) -> tuple[bytes, str]:
+    """The answer's body and its content type. granularities: the times that verbose_json tells, none = segments."""
+    match style:
+        case "json":
+            body = {"text": transcript.text, "usage": _usage(transcript.speech)}
+            return orjson.dumps(body), "application/json"
+        case "verbose_json":
+            return orjson.dumps(verbose(transcript, task, granularities)), "application/json"
+        case "srt":
+            text = srt(transcript.segments)
+        case "vtt":
+            text = vtt(transcript.segments)
+        case "text":
+            text = f"{transcript.text}\n"
+    return text.encode("utf-8", "replace"), "text/plain"
+
+
+def verbose(transcript: Transcript, task: Task, granularities: frozenset[Granularity]) -> dict[str, object]:
+    """The object of `verbose_json`. A translation's language is the one it is in: English."""
+    speech = transcript.speech
+    body: dict[str, object] = {
+        "task": task,
+        "language": "english" if task == "translate" else language_name(speech.language),
+        "duration": speech.duration,
+        "text": transcript.text,
+    }
+    if not granularities or "segment" in granularities:
+        body["segments"] = [_segment(segment) for segment in transcript.segments]
+    if "word" in granularities:
+        body["words"] = [_word(word) for segment in transcript.segments for word in segment.words]
+    return {**body, "usage": _usage(speech)}
+
+
+def srt(segments: tuple[Segment, ...]) -> str:
+    """SubRip: numbered cues. Its only syntax is the arrow, so an arrow that was said loses a dash."""
+    cues = (
+        f"{number}\n{clock(segment.start, ',')} --> {clock(segment.end, ',')}\n{text.replace('-->', '->')}\n"
+        for number, (segment, text) in enumerate(_cues(segments), 1)
+    )
+    return "\n".join(cues)
+
+
+def vtt(segments: tuple[Segment, ...]) -> str:
+    """WebVTT (W3C): its header, then cues whose text is escaped as section 4.2.2 of the standard says."""
+    cues = (
+        f"{clock(segment.start, '.')} --> {clock(segment.end, '.')}\n{_escaped(text)}\n"
+        for segment, text in _cues(segments)
+    )
+    return "\n".join(("WEBVTT\n", *cues))
+
+
+def clock(seconds: float, separator: str) -> str:
+    """Hours, minutes, seconds and milliseconds; rounded once, so that no field ever reads 60.
+
+    >>> clock(3599.9996, ","), clock(360000.5, ".")
+    ('01:00:00,000', '100:00:00.500')
+    """
+    total, milliseconds = divmod(round(seconds * 1000), 1000)
+    minutes, second = divmod(total, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours:02}:{minute:02}:{second:02}{separator}{milliseconds:03}"
+
+
+def _cues(segments: tuple[Segment, ...]) -> Iterator[tuple[Segment, str]]:
+    """Each segment that says something, with its text free of empty lines: those would end a cue."""
+    for segment in segments:
+        lines = (line.strip() for line in segment.text.splitlines())
+        text = "\n".join(line for line in lines if line)
+        if text:
+            yield segment, text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _usage(speech: Speech) -> dict[str, object]:
+    """OpenAI counts begun seconds."""
+    return {"type": "duration", "seconds": math.ceil(speech.duration)}
+
+
+def _segment(segment: Segment) -> dict[str, object]:
+    return {
+        "id": segment.id,
+        "seek": segment.seek,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": segment.tokens,
+        "temperature": segment.temperature,
+        "avg_logprob": segment.avg_logprob,
+        "compression_ratio": segment.compression_ratio,
+        "no_speech_prob": segment.no_speech_prob,
+    }
+
+
+def _word(word: Word) -> dict[str, object]:
+    return {"word": word.text, "start": word.start, "end": word.end}
