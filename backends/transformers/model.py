@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
@@ -100,24 +101,17 @@ def load(directory: Path, *, device: str, compute_type: str) -> Model:
     place = choose_device(device)
     transformers.logging.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        network = transformers.AutoModelForCausalLM.from_pretrained(
-            directory,
-            config=config,
-            dtype=_dtype(compute_type, config, place),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
+        network, tokenizer = _read(directory, compute_type, place)
+        return wrap(network.to(place).eval(), tokenizer, place)
+    except torch.OutOfMemoryError as error:
         raise Unavailable(
-            f"{directory} does not load as a causal language model ({str(error).splitlines()[0]}); it needs config.json, "
-            "*.safetensors weights and a tokenizer of an architecture that this version of transformers knows."
+            f"{directory} does not fit into the memory of {place}; unload other models or use a smaller compute_type."
         ) from error
-    return wrap(network.to(place).eval(), tokenizer, place)
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        raise Unavailable(
+            f"{directory} does not load as a causal language model ({str(error).strip().partition(chr(10))[0]}); it needs "
+            "config.json, *.safetensors and a tokenizer, of an architecture that this version of transformers knows."
+        ) from error
 
 
 def wrap(network: torch.nn.Module, tokenizer: Tokenizer, device: str) -> Model:
@@ -157,6 +151,21 @@ def choose_device(wish: str) -> str:
     if wish == "cpu":
         return wish
     raise Unavailable(f"device {wish!r} is not there; set it to auto, cpu or cuda.")
+
+
+def _read(directory: Path, compute_type: str, device: str) -> tuple[torch.nn.Module, Tokenizer]:
+    config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    network = transformers.AutoModelForCausalLM.from_pretrained(
+        directory,
+        config=config,
+        dtype=_dtype(compute_type, config, device),
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    return network, transformers.AutoTokenizer.from_pretrained(
+        directory, local_files_only=True, trust_remote_code=False
+    )
 
 
 def _dtype(compute_type: str, config: transformers.PretrainedConfig, device: str) -> torch.dtype:

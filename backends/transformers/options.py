@@ -15,7 +15,7 @@ _RANGES = {
     "top_p": (math.ulp(0.0), 1.0, "above 0 and at most 1"),
     "top_k": (-1, math.inf, "1 or more, or 0 or -1 for off"),
     "min_p": (0.0, 1.0, "from 0 to 1"),
-    "repetition_penalty": (math.ulp(0.0), math.inf, "above 0"),
+    "repetition_penalty": (0.01, 100.0, "from 0.01 to 100"),
     "frequency_penalty": (-2.0, 2.0, "from -2 to 2"),
     "presence_penalty": (-2.0, 2.0, "from -2 to 2"),
     "n": (1, 128, "from 1 to 128"),
@@ -121,7 +121,7 @@ def _rules(sampling: Sampling, defaults: Mapping[str, float], vocabulary: int) -
 def _bias(asked: Mapping[str, float], vocabulary: int) -> dict[int, float]:
     bias = {}
     for name, value in asked.items():
-        if not (name.isascii() and name.isdigit() and int(name) < vocabulary):
+        if not (name.isascii() and name.isdigit() and len(name) < 10 and int(name) < vocabulary):
             raise Invalid(
                 f"logit_bias names token {name!r}; this model's token ids are 0 to {vocabulary - 1}.",
                 param="logit_bias",

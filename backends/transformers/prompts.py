@@ -51,10 +51,10 @@ def chat_tokens(request: Chat, tokenizer: Tokenizer) -> list[int]:
             "This model has no chat template: use /v1/completions, or a model tuned for chat.", param="messages"
         )
     tools = request.tools or None
-    knows_developer = "developer" in tokenizer.get_chat_template(tools=tools)
     args = {"add_generation_prompt": True, **_template_args(request, tokenizer)}
-    messages = conversation(request.messages, knows_developer=knows_developer)
     try:
+        knows_developer = "developer" in tokenizer.get_chat_template(tools=tools)
+        messages = conversation(request.messages, knows_developer=knows_developer)
         text = tokenizer.apply_chat_template(messages, tools, tokenize=False, **args)
     except (jinja2.TemplateError, TypeError, ValueError) as error:
         raise Invalid(f"The model's chat template refuses these messages: {error}", param="messages") from error

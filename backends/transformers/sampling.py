@@ -87,9 +87,8 @@ class Sampler:
             self._random.seed()
         else:
             self._random.manual_seed(seed)
-        self._bias = torch.zeros(vocabulary, device=device)
-        for token, bias in rules.logit_bias.items():
-            self._bias[token] = bias
+        self._biased = torch.tensor(list(rules.logit_bias), device=device, dtype=torch.long)
+        self._bias = torch.tensor(list(rules.logit_bias.values()), device=device, dtype=torch.float32)
         self._history = History(prompt, vocabulary, device) if rules.penalise else None
 
     def pick(self, logits: Tensor) -> int:
@@ -97,7 +96,7 @@ class Sampler:
         if bool(logits.isnan().any()):
             raise Broken("The model computed NaN instead of a next token; load it with compute_type float32.")
         if self._rules.logit_bias:
-            logits = logits + self._bias
+            logits = logits.index_add(-1, self._biased, self._bias)
         if self._history is not None:
             logits = penalise(logits, self._rules, self._history)
         if self._rules.temperature < GREEDY_BELOW:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -188,6 +189,20 @@ async def test_an_unloaded_model_answers_no_more(backend: TransformersBackend, n
         with pytest.raises(Unavailable, match="is not loaded"):
             await answer(backend, nano, FRANCE)
         assert [event async for event in running][-1] == Usage(11, 12)
+
+
+async def test_an_unloaded_model_gives_its_memory_back(nano: ModelSpec) -> None:
+    def networks() -> int:
+        return sum(type(thing).__name__ == "LlamaForCausalLM" for thing in gc.get_objects())
+
+    before = networks()
+    backend = TransformersBackend(EngineSpec(name="here", kind="transformers", device="cpu"))
+    await backend.load(nano, lambda _: None)
+    loaded = networks()
+    await backend.unload(nano)
+
+    assert (loaded, networks()) == (before + 1, before)
+    await backend.close()
 
 
 async def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -78,3 +78,12 @@ def test_pickled_weights_are_not_read(random_model: Callable[[str], Path]) -> No
 
     with pytest.raises(Unavailable, match="safetensors"):
         load(directory, device="cpu", compute_type="default")
+
+
+def test_a_damaged_file_is_told(random_model: Callable[[str], Path]) -> None:
+    directory = random_model("gpt2")
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    with pytest.raises(Unavailable, match="does not load as a causal language model"):
+        load(directory, device="cpu", compute_type="default")

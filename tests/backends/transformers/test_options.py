@@ -42,6 +42,7 @@ def test_a_value_out_of_range_is_named(sampling: Sampling, param: str) -> None:
         (Sampling(stop=("a", "")), "stop"),
         (Sampling(logit_bias={"ten": 1.0}), "logit_bias"),
         (Sampling(logit_bias={"10": 1.0}), "logit_bias"),
+        (Sampling(logit_bias={"9" * 5000: 1.0}), "logit_bias"),
         (Sampling(logit_bias={"1": 101.0}), "logit_bias"),
     ],
 )
