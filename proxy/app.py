@@ -17,15 +17,15 @@ from proxy.http.auth import Keys, authenticate
 from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
-from proxy.keys import DISPATCHER, DRAIN, METRICS, SETTINGS, STARTED
+from proxy.keys import DISPATCHER, METRICS, SETTINGS, STARTED, TRAFFIC
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
 from proxy.registry.models import Registry
 from proxy.routing.dispatch import Dispatcher
-from proxy.routing.drain import Drain
 from proxy.routing.router import Router
+from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
 
 
@@ -36,8 +36,8 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     def dialect_of(path: str) -> Dialect:
         return contract_of(path, CONTRACTS)
 
-    metrics = Metrics()
-    drain = Drain()
+    traffic = Traffic()
+    metrics = Metrics(traffic.in_flight)
     engines = Engines(registry.engines, create)
     lifecycle = LifecycleManager(engines, wait_seconds=settings.load_wait_seconds)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
@@ -52,9 +52,9 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics
-    app[DRAIN] = drain
+    app[TRAFFIC] = traffic
     app[STARTED] = int(time.time())
-    app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, metrics, drain)
+    app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, traffic)
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
@@ -73,11 +73,11 @@ async def _run_engines(app: web.Application, engines: Engines, lifecycle: Lifecy
 
 async def _preload(app: web.Application, lifecycle: LifecycleManager) -> None:
     entries = [entry for entry in app[DISPATCHER].router.registry.models if entry.preload]
-    app[DRAIN].preloading = bool(entries)
+    app[TRAFFIC].preloading = bool(entries)
     for entry in entries:
         try:
             await lifecycle.ensure_ready(entry)
         except BackendError:
             # The manager has logged it; the first request for this model tries again and tells its caller.
             continue
-    app[DRAIN].preloading = False
+    app[TRAFFIC].preloading = False

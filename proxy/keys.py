@@ -6,11 +6,11 @@ from aiohttp import web
 
 from proxy.observability.metrics import Metrics
 from proxy.routing.dispatch import Dispatcher
-from proxy.routing.drain import Drain
+from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
 
 SETTINGS = web.AppKey("settings", Settings)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
 METRICS = web.AppKey("metrics", Metrics)
-DRAIN = web.AppKey("drain", Drain)
+TRAFFIC = web.AppKey("traffic", Traffic)
 STARTED = web.AppKey("started", int)

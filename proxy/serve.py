@@ -12,7 +12,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from proxy.app import build_app
 from proxy.hello import hello
-from proxy.keys import DRAIN
+from proxy.keys import TRAFFIC
 from proxy.observability.logging import configure_logging
 from proxy.registry.models import Registry
 from proxy.settings import Settings
@@ -53,7 +53,7 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
         await stop.wait()
         loop.remove_signal_handler(signal.SIGINT)
         log.info("draining", seconds=settings.drain_seconds)
-        if not await app[DRAIN].drain(settings.drain_seconds):
+        if not await app[TRAFFIC].drain(settings.drain_seconds):
             log.warning("requests cut at the drain deadline")
     finally:
         await runner.cleanup()

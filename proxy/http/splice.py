@@ -17,7 +17,7 @@ REASONS = {int(status): status.phrase for status in HTTPStatus}
 class ClientSink:
     """A relay's Sink on the connection of one request."""
 
-    __slots__ = ("_protocol", "_request", "_request_id", "_transport", "aborted", "status")
+    __slots__ = ("_head", "_protocol", "_request", "_request_id", "_transport", "aborted", "status")
 
     def __init__(self, request: web.Request, request_id: str) -> None:
         if request.transport is None:
@@ -26,6 +26,7 @@ class ClientSink:
         self._request_id = request_id
         self._protocol = request.protocol
         self._transport = request.transport
+        self._head = b""
         self.status = 0
         self.aborted = False
 
@@ -40,7 +41,7 @@ class ClientSink:
         return self._protocol.writing_paused
 
     def start(self, status: int, headers: Sequence[tuple[str, str]], *, stream: bool) -> None:
-        """Send the head."""
+        """Send the head, together with the first body bytes: one packet, one system call."""
         self.status = status
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
         lines += [f"{name}: {value}" for name, value in headers]
@@ -49,11 +50,19 @@ class ClientSink:
             lines.append("Connection: close")
         elif not self.chunked_ok:
             lines.append("Connection: keep-alive")
-        self._transport.write("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n")
+        self._head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
 
     def write(self, data: bytes) -> None:
         """Send framed body bytes."""
+        if self._head:
+            data = self._head + data
+            self._head = b""
         self._transport.write(data)
+
+    def finish(self) -> None:
+        """The answer is whole; one without a body still has a head to send."""
+        if self._head:
+            self.write(b"")
 
     async def drained(self) -> None:
         """Wait until the client has read enough. Raises ConnectionError when it has gone."""
@@ -70,6 +79,7 @@ class SplicedResponse(web.StreamResponse):
 
     def __init__(self, request: web.Request, sink: ClientSink) -> None:
         super().__init__(status=sink.status)
+        sink.finish()
         self._keep_alive = request.keep_alive and not sink.aborted
         self._eof_sent = True
 

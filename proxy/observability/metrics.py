@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from proxy.observability.call import Call
 
@@ -28,10 +29,23 @@ class _Series:
     completion_tokens: Counter
 
 
+class _InFlight(Collector):
+    """The gauge of requests in flight, read from their owner at each scrape instead of being told twice a request."""
+
+    def __init__(self, counts: Mapping[tuple[str, str], int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        gauge = GaugeMetricFamily("switchboard_in_flight", "Requests being served.", labels=("model", "engine"))
+        for (model, engine), count in self._counts.items():
+            gauge.add_metric((model, engine), count)
+        yield gauge
+
+
 class Metrics:
     """The proxy's Prometheus metrics, in a registry of their own (several apps may live in one process)."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: Mapping[tuple[str, str], int]) -> None:
         self.registry = CollectorRegistry()
         by_model = ("model", "engine")
         self._requests = Counter(
@@ -60,22 +74,8 @@ class Metrics:
             (*by_model, "kind"),
             registry=self.registry,
         )
-        self._in_flight = Gauge("switchboard_in_flight", "Requests being served.", by_model, registry=self.registry)
+        self.registry.register(_InFlight(in_flight))
         self._series: dict[_SeriesKey, _Series] = {}
-        self._gauges: dict[tuple[str, str], Gauge] = {}
-
-    @contextmanager
-    def in_flight(self, model: str, engine: str) -> Iterator[None]:
-        """Count a request as in flight for as long as the block lasts."""
-        key = (model, engine)
-        gauge = self._gauges.get(key)
-        if gauge is None:
-            gauge = self._gauges[key] = self._in_flight.labels(model, engine)
-        gauge.inc()
-        try:
-            yield
-        finally:
-            gauge.dec()
 
     def record(self, call: Call) -> None:
         """Count a finished call."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from backends.base import Relay, RelayOutcome, RelayRequest, Sink
 from backends.types import Event, Request, Task, Usage
@@ -11,27 +11,23 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.call import Call
-from proxy.observability.metrics import Metrics
 from proxy.registry.models import ModelEntry
-from proxy.routing.drain import Drain
 from proxy.routing.router import Router
+from proxy.routing.traffic import Traffic
 
 
 class Dispatcher:
     """Brings requests to backends. The slot of a request lives exactly as long as its stream."""
 
-    def __init__(
-        self, router: Router, engines: Engines, lifecycle: LifecycleManager, metrics: Metrics, drain: Drain
-    ) -> None:
+    def __init__(self, router: Router, engines: Engines, lifecycle: LifecycleManager, traffic: Traffic) -> None:
         self.router = router
         self._engines = engines
         self._lifecycle = lifecycle
-        self._metrics = metrics
-        self._drain = drain
+        self._traffic = traffic
 
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""
-        if self._drain.draining:
+        if self._traffic.draining:
             raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
         entry = self.router.resolve(name, task)
         call.model, call.engine = entry.name, entry.engine
@@ -45,12 +41,16 @@ class Dispatcher:
     async def relay(self, relay: Relay, request: RelayRequest, sink: Sink, call: Call) -> None:
         """Pass bytes through. Raises BackendError only before the first byte went out."""
         call.relayed = RelayOutcome()
-        with self._serving(call):
+        self._traffic.enter(call.model, call.engine)
+        try:
             await relay.relay(request, sink, call.relayed)
+        finally:
+            self._traffic.leave(call.model, call.engine)
 
     async def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         """Serve a request as events; closing the stream stops the work. Raises BackendError."""
-        with self._serving(call):
+        self._traffic.enter(entry.name, entry.engine)
+        try:
             await self._lifecycle.ensure_ready(entry)
             async with aclosing(self._engines[entry.engine].run(entry.spec, request)) as events:
                 async for event in events:
@@ -58,8 +58,5 @@ class Dispatcher:
                         call.prompt_tokens = event.prompt_tokens
                         call.completion_tokens = event.completion_tokens
                     yield event
-
-    @contextmanager
-    def _serving(self, call: Call) -> Iterator[None]:
-        with self._drain.serving(), self._metrics.in_flight(call.model, call.engine):
-            yield
+        finally:
+            self._traffic.leave(entry.name, entry.engine)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
+_ONLY = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
@@ -19,8 +20,11 @@ def rename_model(body: bytes, name: str) -> bytes:
     >>> rename_model(b'{"x": {"model": 1}, "model" : "a"}', "b")
     b'{"x": {"model": 1}, "model" : "b"}'
     """
-    text = body.decode("utf-8")
     replacement = json.dumps(name, ensure_ascii=False)
+    if body.count(b'"model"') == 1 and b"\\u00" not in body and (only := _ONLY.search(body)):
+        # Said once and not spelled with escapes: this is the key itself, since the body has one.
+        return body[: only.start(1)] + replacement.encode() + body[only.end(1) :]
+    text = body.decode("utf-8")
     pieces, last = [], 0
     for start, end in _model_values(text):
         pieces += [text[last:start], replacement]

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.contract import Contract
 from proxy.errors import ApiError
-from proxy.keys import DRAIN, METRICS
+from proxy.keys import METRICS, TRAFFIC
 
 
 async def health(request: web.Request) -> web.Response:
@@ -20,7 +20,7 @@ async def health(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """`GET /ready`: 200 when new work is welcome, 503 with the reason while loading or draining."""
-    reason = request.app[DRAIN].reason
+    reason = request.app[TRAFFIC].reason
     if reason is not None:
         return web.json_response({"status": reason}, status=503, headers={"Retry-After": "1"})
     return web.json_response({"status": "ready"})
