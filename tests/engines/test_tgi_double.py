@@ -11,7 +11,7 @@ from typing import cast
 import aiohttp
 import pytest
 import text_generation
-from huggingface_hub import AsyncInferenceClient, InferenceClient
+from huggingface_hub import AsyncInferenceClient, InferenceClient, close_session
 from huggingface_hub.errors import GenerationError as HubGenerationError
 from huggingface_hub.errors import ValidationError as HubValidationError
 from text_generation.errors import GenerationError, OverloadedError, ValidationError
@@ -80,14 +80,17 @@ class TestTextGenerationClient:
 
 
 class TestHubClient:
-    async def test_text_generation(self, tgi: TgiDouble) -> None:
-        client = AsyncInferenceClient(tgi.url)
+    @pytest.fixture
+    async def client(self, tgi: TgiDouble) -> AsyncIterator[AsyncInferenceClient]:
+        async with AsyncInferenceClient(tgi.url) as client:
+            yield client
+
+    async def test_text_generation(self, client: AsyncInferenceClient) -> None:
         assert await client.text_generation("hello", max_new_tokens=20) == "I heard: hello"
         pieces = [piece async for piece in await client.text_generation("hello", stream=True, max_new_tokens=3)]
         assert "".join(pieces) == "I heard: hello"
 
-    async def test_chat(self, tgi: TgiDouble) -> None:
-        client = AsyncInferenceClient(tgi.url)
+    async def test_chat(self, client: AsyncInferenceClient) -> None:
         messages = [{"role": "user", "content": "hello"}]
         answer = await client.chat_completion(messages, max_tokens=20)
         assert answer.choices[0].message.content == "I heard: hello"
@@ -102,9 +105,9 @@ class TestHubClient:
         assert await asyncio.to_thread(client.health_check, model=tgi.url)
         tgi.fail("unhealthy")
         assert not await asyncio.to_thread(client.health_check, model=tgi.url)
+        close_session()
 
-    async def test_errors_inside_a_stream(self, tgi: TgiDouble) -> None:
-        client = AsyncInferenceClient(tgi.url)
+    async def test_errors_inside_a_stream(self, tgi: TgiDouble, client: AsyncInferenceClient) -> None:
         with pytest.raises(HubValidationError):
             _ = [piece async for piece in await client.text_generation("a", max_new_tokens=4000, stream=True)]
         tgi.fail("generation")
