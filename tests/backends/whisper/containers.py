@@ -1,0 +1,65 @@
+"""Audio files of every accepted container, made with PyAV's encoders, and the broken ones around them."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+import av
+import numpy as np
+
+from backends.whisper.audio import SAMPLE_RATE, Samples
+
+# name -> (muxer, encoder, sample rate of the encoder)
+ENCODERS = {
+    "wav": ("wav", "pcm_s16le", 16_000),
+    "mp3": ("mp3", "libmp3lame", 16_000),
+    "mpga": ("mp2", "mp2", 16_000),
+    "flac": ("flac", "flac", 16_000),
+    "ogg": ("ogg", "libopus", 48_000),
+    "m4a": ("ipod", "aac", 44_100),
+    "mp4": ("mp4", "aac", 48_000),
+    "webm": ("webm", "libopus", 48_000),
+    "mka": ("matroska", "flac", 22_050),
+}
+
+
+def encode(name: str, samples: Samples, channels: int = 1) -> bytes:
+    """samples (mono, 16 kHz) as a file of that kind, the same on each channel."""
+    muxer, codec, rate = ENCODERS[name]
+    layout = "mono" if channels == 1 else "stereo"
+    file = io.BytesIO()
+    with av.open(file, "w", format=muxer) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate, frame_size=stream.frame_size)
+        for frame in [*_frames(samples), None]:
+            for resampled in resampler.resample(frame):
+                container.mux(stream.encode(resampled))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _frames(samples: Samples) -> Iterator[av.AudioFrame]:
+    for start in range(0, len(samples), SAMPLE_RATE * 60):
+        block = np.ascontiguousarray(samples[np.newaxis, start : start + SAMPLE_RATE * 60])
+        frame = av.AudioFrame.from_ndarray(block, format="flt", layout="mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, start
+        yield frame
+
+
+def wav(
+    data: bytes, *, channels: int = 1, rate: int = SAMPLE_RATE, bits: int = 16, claimed: int | None = None
+) -> bytes:
+    """A WAV file whose header says what it is told to; claimed: the size of data that it announces."""
+    size = len(data) if claimed is None else claimed
+    width = channels * bits // 8
+    layout = struct.pack("<HHIIHH", 1, channels, rate, (rate * width) & 0xFFFFFFFF, width & 0xFFFF, bits)
+    head = b"WAVEfmt " + struct.pack("<I", len(layout)) + layout + b"data" + struct.pack("<I", size)
+    return b"RIFF" + struct.pack("<I", min(len(head) + size, 0xFFFFFFFF)) + head + data
+
+
+def tone(seconds: float) -> Samples:
+    """A quiet 400 Hz tone."""
+    turns = np.arange(int(seconds * SAMPLE_RATE)) * (400 / SAMPLE_RATE)
+    return np.asarray(0.2 * np.sin(2 * np.pi * turns), np.float32)
