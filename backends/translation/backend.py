@@ -10,7 +10,7 @@ from pathlib import Path
 import ctranslate2
 
 from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
-from backends.errors import Invalid, Unavailable
+from backends.errors import Unavailable, Unsupported
 from backends.inprocess.conversion import converted
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
@@ -48,16 +48,21 @@ class TranslationBackend:
             self._pipelines.pop(model, None)
 
     async def health(self) -> Health:
-        """Always ready: what runs here answers or raises."""
+        """Whether the configured device is there."""
+        try:
+            placement(self._spec)
+        except Unavailable as error:
+            return Health(ok=False, reason=error.message)
         return Health(ok=True)
 
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Yield one Translated per text, in order, as batches are done.
 
-        Raises Unavailable for a model that is not loaded, Invalid for what it cannot do, Broken when it fails.
+        Raises Unavailable for a model that is not loaded, Invalid for what it cannot do, Broken when it
+        fails, Overloaded when memory runs out.
         """
         if not isinstance(request, Translate):
-            raise Invalid(f"{model.source} translates; it does not take {type(request).__name__} requests.")
+            raise Unsupported(f"{model.source} is a translation model: it serves translation.", param="model")
         pipeline = self._pipelines.get(model)
         if pipeline is None:
             raise Unavailable(f"{model.source} is not loaded; load it first.")
@@ -74,20 +79,26 @@ class TranslationBackend:
 
     def _open(self, model: ModelSpec, report: Report) -> Pipeline:
         directory = self._hub.locate(model, report)
-        engine = self._engine(directory, report)
-        report(Progress("load", 1, 1))
-        checkpoint = read_checkpoint(model.source, directory, engine.vocabulary)
-        tokenizer = open_tokenizer(directory)
+        try:
+            engine = self._engine(directory, report)
+            checkpoint = read_checkpoint(model.source, directory, engine.vocabulary)
+            tokenizer = open_tokenizer(directory)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise Unavailable(
+                f"{model.source} cannot be opened as a translation model: its files are incomplete, damaged or of another "
+                "kind of model. Fetch them again, or name another model."
+            ) from error
         return Pipeline(checkpoint, detect(checkpoint, tokenizer.pieces), tokenizer, engine)
 
     def _engine(self, directory: Path, report: Report) -> Engine:
         device, compute_type = placement(self._spec)
+        store = self._spec.data / "converted"
         try:
-            kept = converted(
-                directory, store=self._spec.data / "converted", quantization=compute_type, copy=(), report=report
-            )
+            kept = converted(directory, store=store, quantization=compute_type, copy=(), report=report)
         except Unavailable:  # not an architecture of CTranslate2's
+            report(Progress("load"))
             return GenerateEngine(directory, device=device)
+        report(Progress("load"))
         return CTranslate2Engine(kept, device=device, compute_type=compute_type)
 
 

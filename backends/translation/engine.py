@@ -11,7 +11,7 @@ import ctranslate2
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from backends.errors import Broken
+from backends.errors import BackendError, Broken, Overloaded
 from backends.translation.decoding import Decoding
 from backends.translation.family import Framed
 
@@ -27,7 +27,7 @@ class Engine(Protocol):
         """Every token that the model knows."""
 
     def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
-        """The best answer to each sentence: pieces behind its prefix, special tokens among them. Raises Broken."""
+        """The best answer to each sentence: pieces behind its prefix, special tokens among them. Raises Broken and Overloaded."""
 
 
 class CTranslate2Engine:
@@ -60,7 +60,7 @@ class CTranslate2Engine:
                 max_decoding_length=decoding.max_new_tokens + repeated,
             )
         except (RuntimeError, ValueError) as error:
-            raise Broken("The translation model failed on this text; try it in smaller parts.") from error
+            raise _failure(error) from error
         return [result.hypotheses[0][repeated:] for result in results]
 
 
@@ -87,19 +87,28 @@ class GenerateEngine:
         batch = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._model.device)
         start = self._model.generation_config.decoder_start_token_id
         prefixes = [[start, *self._tokenizer.convert_tokens_to_ids(list(sentence.prefix))] for sentence in sentences]
-        with torch.inference_mode():
-            answers = self._model.generate(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                decoder_input_ids=torch.tensor(prefixes, device=self._model.device),
-                do_sample=False,
-                num_beams=decoding.beam_size,
-                early_stopping=decoding.early_stopping,
-                length_penalty=decoding.length_penalty,
-                no_repeat_ngram_size=decoding.no_repeat_ngram_size,
-                max_new_tokens=decoding.max_new_tokens,
-            )
+        beams = {"early_stopping": decoding.early_stopping, "length_penalty": decoding.length_penalty}
+        try:
+            with torch.inference_mode():
+                answers = self._model.generate(
+                    input_ids=batch["input_ids"],
+                    attention_mask=batch["attention_mask"],
+                    decoder_input_ids=torch.tensor(prefixes, device=self._model.device),
+                    do_sample=False,
+                    num_beams=decoding.beam_size,
+                    no_repeat_ngram_size=decoding.no_repeat_ngram_size,
+                    max_new_tokens=decoding.max_new_tokens,
+                    **(beams if decoding.beam_size > 1 else {}),
+                )
+        except RuntimeError as error:
+            raise _failure(error) from error
         return [self._tokenizer.convert_ids_to_tokens(answer) for answer in answers[:, len(prefixes[0]) :].tolist()]
+
+
+def _failure(error: Exception) -> BackendError:
+    if "out of memory" in str(error).lower():
+        return Overloaded("There is not enough memory for this translation now; try again later.", retry_after=5.0)
+    return Broken("The translation model failed on this text; try it in smaller parts.")
 
 
 def _read_vocabulary(path: Path) -> list[str]:
