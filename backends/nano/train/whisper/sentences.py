@@ -1,0 +1,99 @@
+"""Sentences and voices of grammar.toml, and which sentences are held out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from backends.nano.train.common import capitalised, read_tables
+
+TOKEN = re.compile(r"[\[\]|]|<[^>]+>|[^\[\]|<]+")
+HELD_OUT = 600
+CORPUS_SEED = 1  # the corpus of the shipped weights: another seed would train on their held-out sentences
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Templates, the rules and word lists they name, and the weights of the voices."""
+
+    templates: Sequence[str]
+    rules: Mapping[str, str]
+    words: Mapping[str, Sequence[str]]
+    accents: Mapping[str, int]
+    variants: Mapping[str, int]
+
+
+@cache
+def grammar() -> Grammar:
+    """The grammar of grammar.toml, read once."""
+    return read_tables(Path(__file__).with_name("grammar.toml"), Grammar)
+
+
+def expand(r: Random, template: str) -> str:
+    """A sentence of `template`, left to right; every alternative is expanded before one is chosen."""
+    open_choices: list[list[str]] = [[""]]
+    for token in TOKEN.findall(template):
+        if token == "[":
+            open_choices.append([""])
+        elif token == "|":
+            open_choices[-1].append("")
+        elif token == "]":
+            alternatives = open_choices.pop()
+            open_choices[-1][-1] += r.choice(alternatives)
+        else:
+            open_choices[-1][-1] += named(r, token[1:-1]) if token[0] == "<" else token
+    return open_choices[0][0]
+
+
+def named(r: Random, name: str) -> str:
+    """What <name> stands for: a word, a rule, or one of the three that agree with something."""
+    words, rules = grammar().words, grammar().rules
+    if name in words:
+        return r.choice(words[name])
+    if name == "clock":
+        return expand(r, rules["clock"].replace("{h}", r.choice(words["hour"])))
+    if name == "owner":
+        owner = expand(r, rules["subject"])
+        third_person = owner in words["name"] or owner in {"he", "she"}
+        return f"{owner} {expand(r, rules['has' if third_person else 'have_verb'])}"
+    if name.startswith("number "):
+        low, high = map(int, name.split()[1:])
+        return number_words(r.randint(low, high))
+    return expand(r, rules[name])
+
+
+def number_words(n: int) -> str:
+    """0 to 99 in words, without a hyphen."""
+    small, tens = grammar().words["small"], grammar().words["tens"]
+    if n < 20:
+        return small[n]
+    return tens[n // 10 - 2] + (f" {small[n % 10]}" if n % 10 else "")
+
+
+def sentence(r: Random) -> str:
+    """One sentence with its capital and its mark."""
+    text = expand(r, r.choice(grammar().templates))
+    return capitalised(" ".join(text.split()))
+
+
+def corpus(size: int) -> tuple[list[str], list[str]]:
+    """(`size` training sentences, 600 held-out ones), all different and of 2 to 11 words; a small one begins a large one."""
+    r, chosen = Random(CORPUS_SEED), dict[str, None]()
+    while len(chosen) < HELD_OUT + size:
+        text = sentence(r)
+        if 2 <= len(text.split()) <= 11:
+            chosen[text] = None
+    texts = list(chosen)
+    return texts[HELD_OUT:], texts[:HELD_OUT]
+
+
+def voice(r: Random) -> str:
+    """One of the trained voices as espeak-ng names it: an accent, or accent+variant."""
+    accents, variants = grammar().accents, grammar().variants
+    accent = r.choices(list(accents), list(accents.values()))[0]
+    variant = r.choices(list(variants), list(variants.values()))[0]
+    return f"{accent}+{variant}" if variant else accent
