@@ -118,7 +118,10 @@ def _shape_error(text: str) -> BackendError:
     if place is None:
         return Invalid(f"The model's engine cannot read the request: {reason}.")
     path = re.sub(r"\[(\d+)\]", r".\1", place["path"])
-    return Invalid(f"The model's engine cannot read {path}: {place['why']}.", param=path)
+    why = place["why"]
+    if "untagged enum" in why:  # which only names a type of TGI's own
+        why = "its fields are not of the types that belong there"
+    return Invalid(f"The model's engine cannot read {path}: {why}.", param=path)
 
 
 def _typed_body(body: bytes) -> tuple[str, str] | None:

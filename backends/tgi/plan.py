@@ -43,14 +43,16 @@ class Generation:
 
     def numbered(self, events: Iterable[Event]) -> list[Event]:
         """Events under this generation's number; a prompt counts once, however often it is continued."""
-        return [
-            replace(event, prompt_tokens=event.prompt_tokens if self.first else 0)
-            if isinstance(event, Usage)
-            else replace(event, index=self.index)
-            if isinstance(event, Delta | Finish)
-            else event
-            for event in events
-        ]
+        return [self._numbered(event) for event in events]
+
+    def _numbered(self, event: Event) -> Event:
+        match event:
+            case Delta() | Finish():
+                return replace(event, index=self.index)
+            case Usage() if not self.first:
+                return replace(event, prompt_tokens=0)
+            case _:
+                return event
 
 
 def generations(request: Request) -> list[Generation]:
