@@ -13,7 +13,8 @@ from backends.errors import Broken, Overloaded, Unavailable, Unsupported
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
 from backends.transformers.generation import Generation
-from backends.transformers.model import Model, choose_device, load
+from backends.transformers.loading import choose_device, load
+from backends.transformers.model import Model
 from backends.transformers.plan import make_plan
 from backends.transformers.prompts import refuse_unsupported
 from backends.types import Chat, Complete, Event, Request, Usage

@@ -13,7 +13,8 @@ import transformers
 import backends
 from backends.base import EngineSpec, ModelSpec
 from backends.transformers.backend import TransformersBackend
-from backends.transformers.model import Model, load
+from backends.transformers.loading import load
+from backends.transformers.model import Model
 
 NANO = Path(backends.__file__).parent / "nano" / "chat"
 

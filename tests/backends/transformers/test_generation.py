@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.errors import Invalid
-from backends.transformers.model import Model, load
+from backends.transformers.loading import load
+from backends.transformers.model import Model
 from backends.transformers.plan import make_plan
 from backends.types import Chat, Complete, Delta, Event, Finish, Sampling, TokenLogprob
 

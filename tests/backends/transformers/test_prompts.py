@@ -8,7 +8,7 @@ import pytest
 
 from backends.errors import Invalid, Unsupported
 from backends.transformers.model import Model, Tokenizer
-from backends.transformers.prompts import chat_tokens, completion_tokens, conversation, refuse_unsupported
+from backends.transformers.prompts import chat_tokens, completion_tokens, refuse_unsupported
 from backends.types import Chat, Complete, JsonObject, Sampling
 
 HELLO: JsonObject = {"role": "user", "content": "hi"}
@@ -30,6 +30,7 @@ class Refusal:
     [
         Refusal(chat(tools=(TOOL,)), "tools"),
         Refusal(chat(tools=(TOOL,), tool_choice="auto"), "tools"),
+        Refusal(chat(response_format={"type": []}), "response_format"),
         Refusal(chat(response_format={"type": "json_object"}), "response_format"),
         Refusal(chat(response_format={"type": "json_schema", "json_schema": {}}), "response_format"),
         Refusal(Complete(prompts=("a",), suffix="z"), "suffix"),
@@ -57,62 +58,6 @@ def test_a_tool_choice_without_tools_is_wrong() -> None:
 )
 def test_what_asks_for_nothing_more_is_taken(request_: Chat) -> None:
     refuse_unsupported(request_)
-
-
-@pytest.mark.parametrize(
-    ("message", "param"),
-    [
-        ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "messages.0.content.0.type"),
-        (
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]},
-            "messages.0.content.1.type",
-        ),
-    ],
-)
-def test_other_content_than_text_is_refused_by_name(message: JsonObject, param: str) -> None:
-    with pytest.raises(Unsupported) as caught:
-        conversation((message,), knows_developer=False)
-
-    assert caught.value.param == param
-
-
-@pytest.mark.parametrize(
-    ("message", "param"),
-    [
-        ({"content": "a"}, "messages.1.role"),
-        ({"role": "robot", "content": "a"}, "messages.1.role"),
-        ({"role": "user"}, "messages.1.content"),
-        ({"role": "user", "content": 3}, "messages.1.content"),
-        ({"role": "user", "content": ["a"]}, "messages.1.content.0"),
-        ({"role": "user", "content": [{"type": "text"}]}, "messages.1.content.0.text"),
-        ({"role": "assistant", "tool_calls": "x"}, "messages.1.tool_calls"),
-        ({"role": "assistant", "tool_calls": [{}]}, "messages.1.tool_calls.0"),
-        (
-            {"role": "assistant", "tool_calls": [{"function": {"arguments": "{"}}]},
-            "messages.1.tool_calls.0.function.arguments",
-        ),
-    ],
-)
-def test_a_wrong_shape_is_named(message: JsonObject, param: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        conversation((HELLO, message), knows_developer=False)
-
-    assert not isinstance(caught.value, Unsupported)
-    assert caught.value.param == param
-
-
-def test_text_parts_are_joined_and_tool_arguments_are_objects() -> None:
-    parts: JsonObject = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
-    call: JsonObject = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"x": 1}'}}]}
-
-    assert conversation((parts, call), knows_developer=False) == [
-        {"role": "user", "content": "a\nb"},
-        {
-            "role": "assistant",
-            "content": "",
-            "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}],
-        },
-    ]
 
 
 def with_template(model: Model, template: str | None) -> Tokenizer:
@@ -183,3 +128,12 @@ def test_no_tokens_and_unknown_tokens_are_refused(nano_model: Model, prompt: str
         completion_tokens(prompt, nano_model.tokenizer, 1024)
 
     assert caught.value.param == "prompt"
+
+
+def test_half_a_surrogate_pair_is_refused(nano_model: Model) -> None:
+    with pytest.raises(Invalid, match="surrogate") as told:
+        chat_tokens(chat({"role": "user", "content": "\ud800"}), nano_model.tokenizer)
+    with pytest.raises(Invalid, match="surrogate") as continued:
+        completion_tokens("\ud800", nano_model.tokenizer, 1024)
+
+    assert (told.value.param, continued.value.param) == ("messages", "prompt")
