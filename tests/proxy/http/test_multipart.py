@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +11,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.http.multipart import MAX_HEAD_BYTES, MAX_PARTS, FormParser, Part
 
 BOUNDARY = "b0undary"
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C",), exclude_characters='"\\'), min_size=1).map(
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters='"\\'), min_size=1).map(
     str.strip
 )
 
@@ -30,7 +31,7 @@ def with_head(head: bytes, data: bytes = b"x") -> bytes:
 def parse(body: bytes, cuts: Iterable[int] = ()) -> list[Part]:
     parser = FormParser(BOUNDARY)
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         parser.feed(body[start:end])
     return parser.finish()
 

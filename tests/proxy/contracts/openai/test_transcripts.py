@@ -16,7 +16,7 @@ from proxy.contracts.openai.languages import NAMES
 from proxy.contracts.openai.transcripts import Transcript, clock, collect, render, srt, verbose, vtt
 
 TIMES = st.floats(0, 400_000, allow_nan=False)
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)) | st.sampled_from("\n\r->&<;")) | st.just(
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.sampled_from("\n\r->&<;")) | st.just(
     " a --> b"
 )
 

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import cast
+
+import orjson
+import pytest
+from aiohttp import ClientSession, FormData, MultipartWriter
+from openai import APIStatusError, AsyncOpenAI, BadRequestError, OpenAI
+from openai.types.audio import TranscriptionVerbose, TranslationVerbose
+
+from backends.errors import MediaRefused, Unavailable
+from backends.types import Event, Request, Segment, Speech, Transcribe, Word
+from tests.support import ScriptedBackend, one_model, serve_app
+
+PATH = "/v1/audio/transcriptions"
+SEGMENT = Segment(
+    id=0, seek=0, start=0.0, end=1.5, text=" Hello Emma.", tokens=(1, 2), temperature=0.0, avg_logprob=-0.25,
+    compression_ratio=1.5, no_speech_prob=0.125, words=(Word("Hello", 0.1, 0.4, 0.9), Word("Emma.", 0.5, 1.0, 0.8)),
+)  # fmt: skip
+
+
+def hello(_: Request) -> Iterable[Event | Exception]:
+    return (Speech("de", 2.25, 0.9), SEGMENT)
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend(hello)
+
+
+@pytest.fixture
+async def url(backend: ScriptedBackend) -> AsyncIterator[str]:
+    registry = one_model("whisper-x", "transcription", "whisper-1")
+    async with serve_app(registry, backend.create, max_audio_mb=0.1) as base:
+        yield base
+
+
+def asked(backend: ScriptedBackend) -> Transcribe:
+    (request,) = backend.requests
+    assert isinstance(request, Transcribe)
+    return request
+
+
+def form(*fields: tuple[str, str | bytes], file: bytes | None = b"RIFF") -> FormData:
+    data = FormData(default_to_multipart=True)
+    for name, value in fields:
+        data.add_field(name, value)
+    if file is not None:
+        data.add_field("file", file, filename="../../a.wav")
+    return data
+
+
+async def post(url: str, data: FormData | MultipartWriter, path: str = PATH) -> tuple[int, dict[str, object]]:
+    async with ClientSession() as session, session.post(url + path, data=data) as answer:
+        assert answer.content_type == "application/json"
+        assert answer.headers["X-Request-Id"]
+        return answer.status, orjson.loads(await answer.read())
+
+
+async def refused(url: str, data: FormData | MultipartWriter, path: str = PATH) -> tuple[int, str | None, str, str]:
+    """Status, param, code and message of the error."""
+    status, body = await post(url, data, path)
+    error = cast("dict[str, str]", body["error"])
+    return status, error["param"], error["code"], error["message"]
+
+
+# --------------------------------------------------------------------------- what is asked
+
+
+async def test_fields_reach_the_backend(url: str, backend: ScriptedBackend) -> None:
+    fields = form(
+        ("model", "whisper-1"), ("language", "de"), ("prompt", "Grüße an Emma"), ("temperature", "0.4"),
+        ("response_format", "verbose_json"), ("timestamp_granularities[]", "word"), ("stream", "false"),
+        file=b"\x00\r\n--\xff",
+    )  # fmt: skip
+    status, _ = await post(url, fields)
+    assert status == 200
+    assert asked(backend) == Transcribe(
+        audio=b"\x00\r\n--\xff", language="de", prompt="Grüße an Emma", temperature=0.4, words=True
+    )
+
+
+@pytest.mark.parametrize("fields", [[], [("model", "")]])
+async def test_without_a_model_the_default_serves(
+    url: str, backend: ScriptedBackend, fields: list[tuple[str, str]]
+) -> None:
+    status, body = await post(url, form(*fields, ("temperature", "0"), ("language", "")))
+    assert (status, body) == (200, {"text": "Hello Emma.", "usage": {"type": "duration", "seconds": 3}})
+    assert asked(backend) == Transcribe(audio=b"RIFF")
+
+
+@pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities[]"])
+async def test_lists_are_taken_with_and_without_brackets(url: str, backend: ScriptedBackend, name: str) -> None:
+    _, body = await post(url, form((name, "segment"), (name, "word"), ("response_format", "verbose_json")))
+    assert [word["word"] for word in cast("list[dict[str, str]]", body["words"])] == ["Hello", "Emma."]
+    assert len(cast("list[object]", body["segments"])) == 1
+    assert asked(backend).words
+
+
+async def test_translations_ask_for_english(url: str, backend: ScriptedBackend) -> None:
+    path = "/v1/audio/translations"
+    status, body = await post(url, form(("prompt", "Names"), ("response_format", "verbose_json")), path)
+    assert status == 200
+    assert (body["task"], body["language"]) == ("translate", "english")
+    assert asked(backend) == Transcribe(audio=b"RIFF", task="translate", prompt="Names")
+
+
+# --------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ([("hotwords", "x")], "hotwords", None),
+        ([("file[]", "x")], "file[]", None),
+        ([("language", "en"), ("language", "de")], "language", None),
+        ([("language", b"\xff")], "language", None),
+        ([("prompt", "x" * 70_000)], "prompt", None),
+        ([("temperature", "1.1")], "temperature", None),
+        ([("temperature", "nan")], "temperature", None),
+        ([("temperature", "warm")], "temperature", None),
+        ([("response_format", "xml")], "response_format", None),
+        ([("response_format", "diarized_json")], "response_format", "unsupported_parameter"),
+        ([("timestamp_granularities[]", "word")], "timestamp_granularities", None),
+        ([("timestamp_granularities", "char"), ("response_format", "verbose_json")], "timestamp_granularities", None),
+        ([("stream", "true")], "stream", "unsupported_parameter"),
+        ([("stream", "maybe")], "stream", None),
+        ([("include[]", "logprobs")], "include", "unsupported_parameter"),
+        ([("chunking_strategy", "auto")], "chunking_strategy", "unsupported_parameter"),
+        ([("chunking_strategy[type]", "server_vad")], "chunking_strategy", "unsupported_parameter"),
+        ([("known_speaker_names[]", "Emma")], "known_speaker_names", "unsupported_parameter"),
+        ([("known_speaker_references[]", "data:x")], "known_speaker_references", "unsupported_parameter"),
+        ([("keywords[]", "Emma")], "keywords", "unsupported_parameter"),
+        ([("languages[]", "en")], "languages", "unsupported_parameter"),
+    ],
+)
+async def test_wrong_fields_are_refused_by_name(
+    url: str, backend: ScriptedBackend, fields: list[tuple[str, str | bytes]], param: str, code: str | None
+) -> None:
+    status, named, told, message = await refused(url, form(*fields))
+    assert (status, named, told) == (400, param, code)
+    assert f"`{param}" in message or "`diarized_json`" in message
+    assert not backend.requests
+
+
+@pytest.mark.parametrize("name", ["language", "stream", "timestamp_granularities[]", "include[]"])
+async def test_translations_take_fewer_fields(url: str, name: str) -> None:
+    status, param, _, _ = await refused(url, form((name, "en")), "/v1/audio/translations")
+    assert (status, param) == (400, name)
+
+
+async def test_null_options_are_as_if_not_sent(url: str) -> None:
+    status, _ = await post(url, form(("chunking_strategy", "null"), ("include[]", "")))
+    assert status == 200
+
+
+async def test_a_missing_or_empty_file_is_refused(url: str) -> None:
+    assert (await refused(url, form(("model", "whisper-x"), file=None)))[:2] == (400, "file")
+    assert (await refused(url, form(file=b"")))[:2] == (400, "file")
+
+
+async def test_unknown_models_and_models_of_other_tasks(url: str) -> None:
+    assert (await refused(url, form(("model", "whisper-2"))))[:3] == (404, "model", "model_not_found")
+
+
+async def test_files_that_the_backend_refuses(url: str, backend: ScriptedBackend) -> None:
+    backend.script = lambda _: (MediaRefused("The file is not audio."),)
+    assert (await refused(url, form()))[:2] == (415, "file")
+    backend.script = lambda _: (Speech("en", 9e9), MediaRefused("The audio is too long.", too_large=True))
+    assert (await refused(url, form()))[:2] == (413, "file")
+    backend.script = lambda _: (Unavailable("Still loading."),)
+    assert (await refused(url, form()))[0] == 503
+
+
+async def test_bodies_that_are_no_forms(url: str) -> None:
+    async with ClientSession() as session:
+        async with session.post(url + PATH, json={"file": "x"}) as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (415, "unsupported_media_type")
+        headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Encoding": "gzip"}
+        async with session.post(url + PATH, data=b"--b--", headers=headers) as answer:
+            assert answer.status == 415
+        for content_type in ("multipart/form-data", "multipart/form-data; boundary=" + "b" * 71):
+            headers = {"Content-Type": content_type}
+            async with session.post(url + PATH, data=b"--b--", headers=headers) as answer:
+                assert (answer.status, "boundary" in (await answer.json())["error"]["message"]) == (400, True)
+
+
+async def raw(url: str, head: str, body: bytes, *, eof: bool = False) -> bytes:
+    """What the door answers to these bytes while the connection stays open."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(
+            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n{head}\r\n\r\n".encode()
+        )
+        writer.write(body)
+        if eof:
+            writer.write_eof()
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return answer + await reader.readexactly(length)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+FILE_HEAD = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+
+
+async def test_a_larger_upload_than_allowed_is_refused_before_it_has_come(url: str) -> None:
+    announced = await raw(url, "Content-Length: 1000000000", FILE_HEAD)
+    assert announced.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"request_too_large"' in announced
+    chunk = b"%x\r\n%b\r\n" % (100_001, FILE_HEAD + b"x" * (100_001 - len(FILE_HEAD)))
+    assert (await raw(url, "Transfer-Encoding: chunked", chunk)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_form_that_ends_too_early_is_refused(url: str, backend: ScriptedBackend) -> None:
+    body = FILE_HEAD + b"RIFF\r\n"
+    answer = await raw(url, f"Content-Length: {len(body)}", body)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"its end is missing" in answer
+    assert not backend.requests
+
+
+# --------------------------------------------------------------------------- through OpenAI's client
+
+
+async def test_every_format_through_the_sdk(url: str) -> None:
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        create = client.audio.transcriptions.create
+        file = ("a.wav", b"RIFF")
+        plain = await create(file=file, model="whisper-1")
+        assert plain.text == "Hello Emma."
+        assert plain.usage
+        assert plain.usage.to_dict() == {"type": "duration", "seconds": 3}
+        assert await create(file=file, model="whisper-1", response_format="text") == "Hello Emma.\n"
+        srt = await create(file=file, model="whisper-1", response_format="srt")
+        assert srt == "1\n00:00:00,000 --> 00:00:01,500\nHello Emma.\n"
+        vtt = await create(file=file, model="whisper-1", response_format="vtt")
+        assert vtt == "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nHello Emma.\n"
+        verbose = await create(
+            file=file, model="whisper-1", response_format="verbose_json", timestamp_granularities=["word", "segment"]
+        )
+        assert isinstance(verbose, TranscriptionVerbose)
+        assert (verbose.language, verbose.duration, verbose.text) == ("german", 2.25, "Hello Emma.")
+        assert verbose.words
+        assert [(word.word, word.start, word.end) for word in verbose.words] == [("Hello", 0.1, 0.4), ("Emma.", 0.5, 1)]
+        assert verbose.segments
+        assert verbose.segments[0].avg_logprob == -0.25
+        with pytest.raises(BadRequestError) as caught:
+            await create(file=file, model="whisper-1", stream=True)
+        assert caught.value.param == "stream"
+
+
+async def test_translations_through_the_sdk(url: str) -> None:
+    def translate() -> None:
+        with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            create = client.audio.translations.create
+            assert create(file=("a.wav", b"RIFF"), model="whisper-1").text == "Hello Emma."
+            verbose = create(file=("a.wav", b"RIFF"), model="whisper-1", response_format="verbose_json")
+            assert isinstance(verbose, TranslationVerbose)
+            assert verbose.language == "english"
+            with pytest.raises(APIStatusError) as caught:
+                create(file=("a.wav", b"x" * 100_000), model="whisper-1")
+            assert caught.value.status_code == 413
+
+    await asyncio.to_thread(translate)
+
+
+async def test_text_formats_are_plain_text(url: str) -> None:
+    async with ClientSession() as session:
+        for style in ("text", "srt", "vtt"):
+            async with session.post(url + PATH, data=form(("response_format", style))) as answer:
+                assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"

@@ -1,0 +1,127 @@
+"""One load however many ask; a failed one leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
+from backends.errors import Unavailable
+from backends.types import Event, Request
+from proxy.lifecycle.engines import Engines
+from proxy.lifecycle.manager import LifecycleManager
+from proxy.registry.models import ModelEntry
+
+ENTRY = ModelEntry(name="m", engine="e", spec=ModelSpec(source="s"), task="text")
+
+
+class SlowBackend:
+    """A backend whose load waits for `go`, and fails with `failure` if there is one."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self.go = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def load(self, model: ModelSpec, report: Report) -> None:
+        self.loads += 1
+        report(Progress("download", 30, 120))
+        await self.go.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    async def unload(self, model: ModelSpec) -> None: ...
+
+    async def health(self) -> Health:
+        return Health(ok=True)
+
+    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+        raise AssertionError("not run here")
+        yield
+
+    async def close(self) -> None: ...
+
+
+@pytest.fixture
+def backend() -> SlowBackend:
+    return SlowBackend()
+
+
+def manager(backend: SlowBackend, wait_seconds: float = 60) -> LifecycleManager:
+    spec = EngineSpec(name="e", kind="transformers")
+    return LifecycleManager(Engines({"e": spec}, lambda _: backend), wait_seconds=wait_seconds)
+
+
+async def started(backend: SlowBackend) -> None:
+    while not backend.loads:
+        await asyncio.sleep(0)
+
+
+async def test_many_callers_are_one_load(backend: SlowBackend) -> None:
+    lifecycle = manager(backend)
+    waiting = [asyncio.create_task(lifecycle.ensure_ready(ENTRY)) for _ in range(20)]
+    await started(backend)
+    assert not lifecycle.is_ready(ENTRY)
+    backend.go.set()
+    await asyncio.gather(*waiting)
+    await lifecycle.ensure_ready(ENTRY)
+    assert backend.loads == 1
+    assert lifecycle.is_ready(ENTRY)
+
+
+async def test_a_caller_who_leaves_does_not_stop_the_load(backend: SlowBackend) -> None:
+    lifecycle = manager(backend)
+    leaver = asyncio.create_task(lifecycle.ensure_ready(ENTRY))
+    await started(backend)
+    leaver.cancel()
+    stayer = asyncio.create_task(lifecycle.ensure_ready(ENTRY))
+    backend.go.set()
+    await stayer
+    assert backend.loads == 1
+
+
+async def test_a_failed_load_is_told_to_all_and_tried_again_by_the_next(backend: SlowBackend) -> None:
+    lifecycle = manager(backend)
+    backend.failure = Unavailable("no such model; name another")
+    backend.go.set()
+    outcomes = await asyncio.gather(*(lifecycle.ensure_ready(ENTRY) for _ in range(3)), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["no such model; name another"] * 3
+    backend.failure = None
+    await lifecycle.ensure_ready(ENTRY)
+    assert backend.loads == 2
+
+
+async def test_a_long_load_tells_its_progress_and_when_to_come_back(backend: SlowBackend) -> None:
+    lifecycle = manager(backend, wait_seconds=0.05)
+    with pytest.raises(Unavailable, match=r"`m` is still loading \(download 25 %\)") as told:
+        await lifecycle.ensure_ready(ENTRY)
+    assert told.value.retry_after
+    await lifecycle.close()
+
+
+async def test_a_missing_package_is_told_with_the_way_out() -> None:
+    def create(_: EngineSpec) -> SlowBackend:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    lifecycle = LifecycleManager(Engines({"e": EngineSpec(name="e", kind="whisper")}, create), wait_seconds=5)
+    with pytest.raises(Unavailable, match=r"not installed: torch\. Install the extra `models`"):
+        await lifecycle.ensure_ready(ENTRY)
+
+
+async def test_pipelines_are_made_when_needed_and_remote_engines_at_once() -> None:
+    made: list[str] = []
+
+    def create(spec: EngineSpec) -> SlowBackend:
+        made.append(spec.name)
+        return SlowBackend()
+
+    specs = {
+        "near": EngineSpec(name="near", kind="whisper"),
+        "far": EngineSpec(name="far", kind="vllm", urls=("http://x",)),
+    }
+    engines = Engines(specs, create)
+    assert made == ["far"]
+    assert await engines.make("near") is await engines.make("near")
+    assert made == ["far", "near"]

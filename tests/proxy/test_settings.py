@@ -1,0 +1,75 @@
+"""Settings: read from the environment, refused with the variable's name and the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.settings import Settings, SettingsError, load_settings
+
+
+def test_defaults_are_the_contracts_and_loopback() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.ports) == ("127.0.0.1", (8080,))
+    assert settings.lx_asr_model == "openai/whisper-tiny.en"
+    assert settings.lx_device == "auto"
+    assert settings.api_keys == ()
+
+
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHBOARD_PORTS", "8000, 5000,8080")
+    monkeypatch.setenv("SWITCHBOARD_API_KEYS", "one, two,")
+    settings = load_settings()
+    assert settings.ports == (8000, 5000, 8080)
+    assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
+
+
+def test_keys_are_not_shown() -> None:
+    assert "hush" not in repr(Settings.model_validate({"api_keys": "hush"}))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "gpu-box"])
+def test_beyond_loopback_without_keys_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("SWITCHBOARD_HOST", host)
+    with pytest.raises(SettingsError, match=r"SWITCHBOARD_API_KEYS is empty.*SWITCHBOARD_OPEN_WITHOUT_KEYS=true"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SWITCHBOARD_API_KEYS", "k"), ("SWITCHBOARD_OPEN_WITHOUT_KEYS", "true")]
+)
+def test_beyond_loopback_with_keys_or_in_so_many_words(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("SWITCHBOARD_HOST", "0.0.0.0")
+    monkeypatch.setenv(variable, value)
+    assert not load_settings().loopback
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_keys(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("SWITCHBOARD_HOST", host)
+    assert load_settings().loopback
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHBOARD_PORT", "1")
+    with pytest.raises(SettingsError, match=r"SWITCHBOARD_PORT is not a setting. Did you mean SWITCHBOARD_PORTS\?"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SWITCHBOARD_PORTS", "http"),
+        ("SWITCHBOARD_PORTS", "70000"),
+        ("SWITCHBOARD_PORTS", ""),
+        ("SWITCHBOARD_DRAIN_SECONDS", "-1"),
+        ("SWITCHBOARD_LOG_LEVEL", "loud"),
+        ("LX_DEVICE", "tpu"),
+        ("LX_MT_PROVIDER", "google"),
+    ],
+)
+def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable):
+        load_settings()
