@@ -62,11 +62,7 @@ def chat_tokens(request: Chat, tokenizer: Tokenizer) -> list[int]:
 
 def completion_tokens(prompt: str | tuple[int, ...], tokenizer: Tokenizer, vocabulary: int) -> list[int]:
     """The prompt's tokens, with those that the tokenizer puts around text. Raises Invalid for none and for unknown ids."""
-    tokens = (
-        list(prompt)
-        if not isinstance(prompt, str)
-        else _encode(prompt, tokenizer, param="prompt", add_special_tokens=True)
-    )
+    tokens = _encode(prompt, tokenizer, param="prompt", whole=True) if isinstance(prompt, str) else list(prompt)
     if not tokens:
         raise Invalid("The prompt is empty; this model needs at least one token to continue.", param="prompt")
     stranger = next((token for token in tokens if not 0 <= token < vocabulary), None)
