@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import ctranslate2
+from safetensors import SafetensorError
 
 from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
 from backends.errors import Unavailable, Unsupported
@@ -78,12 +79,12 @@ class TranslationBackend:
         self._pipelines.clear()
 
     def _open(self, model: ModelSpec, report: Report) -> Pipeline:
-        directory = self._hub.locate(model, report)
         try:
+            directory = self._hub.locate(model, report)
             engine = self._engine(directory, report)
             checkpoint = read_checkpoint(model.source, directory, engine.vocabulary)
             tokenizer = open_tokenizer(directory)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise Unavailable(
                 f"{model.source} cannot be opened as a translation model: its files are incomplete, damaged or of another "
                 "kind of model. Fetch them again, or name another model."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -109,18 +109,19 @@ class OneToMany:
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """Pairs that are asked for in words. prompts: the pieces of the words, by pair."""
+    """Pairs that are asked for in words. targets: of each source; prompts: the pieces of the words, by pair."""
 
-    prompts: dict[tuple[str, str], tuple[str, ...]]
+    sources: Languages
+    targets: Mapping[str, Languages]
+    prompts: Mapping[tuple[str, str], tuple[str, ...]]
 
     @property
     def special(self) -> frozenset[str]:
         return _SPECIAL
 
     def pair(self, source: str | None, target: str | None) -> Pair:
-        known_source = _needed(Languages(_distinct(pair[0] for pair in self.prompts)), source, "source")
-        targets = Languages(_distinct(pair[1] for pair in self.prompts if pair[0] == known_source))
-        return Pair(known_source, _needed(targets, target, "target"))
+        known = _needed(self.sources, source, "source")
+        return Pair(known, _needed(self.targets[known], target, "target"))
 
     def frame(self, pieces: Sequence[str], pair: Pair) -> Framed:
         return Framed((*self.prompts[pair.source or "", pair.target or ""], *pieces, _EOS))
@@ -142,7 +143,8 @@ def detect(checkpoint: Checkpoint, pieces: Callable[[str], list[str]]) -> Family
             return OneToMany(source, Languages(codes))
         return Bilingual(source, _told(checkpoint.tokenizer.get("target_lang")))
     if kind == "t5" and (prompts := _prompts(checkpoint, pieces)):
-        return Prompted(prompts)
+        targets = {source: _distinct(pair[1] for pair in prompts if pair[0] == source) for source, _ in prompts}
+        return Prompted(_distinct(targets), targets, prompts)
     raise Unavailable(
         f"{checkpoint.name} is a {kind} model without language codes; translation takes M2M100, NLLB, mBART, "
         "Marian (opus-mt), and T5 with translation tasks."
@@ -171,8 +173,8 @@ def _told(code: object) -> Languages:
     return Languages((code,) if isinstance(code, str) else ())
 
 
-def _distinct(codes: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(codes))
+def _distinct(codes: Iterable[str]) -> Languages:
+    return Languages(tuple(dict.fromkeys(codes)))
 
 
 def _is_mbart50(checkpoint: Checkpoint) -> bool:

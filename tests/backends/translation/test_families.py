@@ -11,22 +11,29 @@ from tests.backends.translation.conftest import Make
 from tests.backends.translation.tiny_models import MAKERS, SENTENCES, Random, reference
 
 
-async def _run(backend: TranslationBackend, model: Random, request: Translate) -> list[Translated]:
-    spec = ModelSpec(source=str(model.directory))
-    await backend.load(spec, lambda _: None)
-    return [event async for event in backend.run(spec, request) if isinstance(event, Translated)]
+@pytest.fixture(params=MAKERS)
+def family(request: pytest.FixtureRequest, tiny: Make) -> Random:
+    return tiny(request.param)
 
 
-@pytest.mark.parametrize("family", MAKERS)
-async def test_same_as_transformers(family: str, exact: TranslationBackend, tiny: Make) -> None:
-    model = tiny(family)
-    wanted = [reference(model, text) for text in SENTENCES]
-    got = await _run(
-        exact,
-        model,
-        Translate(texts=SENTENCES, source=model.source, target=model.target, max_new_tokens=12, beam_size=1),
-    )
-    print(wanted)
-    assert [item.text for item in got] == wanted
-    assert len(set(wanted)) == len(wanted), "a model that says the same to everything tests nothing"
-    assert {(item.source, item.target) for item in got} == {(model.source, model.target)}
+@pytest.fixture(params=[1, 4], ids=["greedy", "beams"])
+def beams(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def wanted(family: Random, beams: int) -> list[str]:
+    """What transformers itself answers to each of SENTENCES."""
+    answers = [reference(family, text, beams) for text in SENTENCES]
+    if beams == 1:
+        assert len(set(answers)) == len(answers), "a model that says the same to everything tests nothing"
+    return answers
+
+
+async def test_same_as_transformers(exact: TranslationBackend, family: Random, beams: int, wanted: list[str]) -> None:
+    model = ModelSpec(source=str(family.directory))
+    await exact.load(model, lambda _: None)
+    request = Translate(texts=SENTENCES, source=family.source, target=family.target, max_new_tokens=12, beam_size=beams)
+    assert [event async for event in exact.run(model, request)] == [
+        Translated(index, text, family.source, family.target) for index, text in enumerate(wanted)
+    ]
