@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import web
 
@@ -39,10 +40,13 @@ async def serve_running(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def one_model(name: str, task: Task, *aliases: str, kind: str = "whisper", source: str = "") -> Registry:
-    """A registry of one model, which is the default for its task. kind: of its engine; source: "" = its name."""
+def one_model(
+    name: str, task: Task, *aliases: str, kind: str = "whisper", source: str = "", data: Path = Path()
+) -> Registry:
+    """A registry of one model, which is the default for its task. source: "" = its name; data: the engine's directory."""
+    engine = EngineSpec(name=kind, kind=kind, data=data)
     entry = ModelEntry(name=name, engine=kind, spec=ModelSpec(source=source or name), task=task, aliases=aliases)
-    return Registry(engines={kind: EngineSpec(name=kind, kind=kind)}, models=(entry,), defaults={task: name})
+    return Registry(engines={kind: engine}, models=(entry,), defaults={task: name})
 
 
 @dataclass

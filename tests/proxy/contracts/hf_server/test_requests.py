@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from backends.types import Translate
+from proxy.contracts.hf_server.requests import InferBody, parse, translation
+from proxy.errors import ApiError, ErrorCode
+
+
+def read(**fields: object) -> Translate:
+    return translation(parse(InferBody, {"task": "translation", "model": "m", "inputs": "a", **fields}))
+
+
+def refusal(**fields: object) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        read(**fields)
+    assert caught.value.code is ErrorCode.INVALID
+    return caught.value
+
+
+def test_a_string_and_a_list_of_strings() -> None:
+    assert read() == Translate(texts=("a",))
+    assert read(inputs=["a", "b"], params=None) == Translate(texts=("a", "b"))
+    assert read(inputs=[], params={}) == Translate(texts=())
+
+
+def test_every_parameter_is_passed_on() -> None:
+    params = {
+        "src_lang": "en", "tgt_lang": "fr", "num_beams": 3, "length_penalty": 2, "no_repeat_ngram_size": 4,
+        "early_stopping": False, "max_new_tokens": 5, "max_length": 99, "truncation": False,
+    }  # fmt: skip
+    assert read(params=params) == Translate(
+        texts=("a",), source="en", target="fr", beam_size=3, length_penalty=2.0, no_repeat_ngram_size=4,
+        early_stopping=False, max_new_tokens=5,
+    )  # fmt: skip
+
+
+def test_max_length_counts_the_first_token() -> None:
+    assert read(params={"max_length": 20}).max_new_tokens == 19
+    assert read(params={}).max_new_tokens is None
+
+
+def test_the_task_may_name_the_languages() -> None:
+    named = read(task="translation_en_to_zh_Hant")
+    assert (named.source, named.target) == ("en", "zh_Hant")
+    told = read(task="translation_en_to_fr", params={"tgt_lang": "de"})
+    assert (told.source, told.target) == (None, "de")
+
+
+@pytest.mark.parametrize("task", ["summarization", "translation_", "translation_en_to_", "translation_en_fr", ""])
+def test_other_tasks_are_refused_with_those_that_are_served(task: str) -> None:
+    error = refusal(task=task)
+    assert f"Task `{task}`" in error.message
+    assert "`translation` and `translation_xx_to_yy`" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"inputs": {"text": "a"}}, "`inputs`"),
+        ({"inputs": ["a", 1]}, "`inputs`"),
+        ({"inputs": None}, "`inputs`"),
+        ({"model": 7}, "`model`"),
+        ({"task": None}, "`task`"),
+        ({"parameters": {}}, "`parameters`"),
+        ({"params": []}, "`params`"),
+        ({"params": {"temperature": 1}}, "`params.temperature`"),
+        ({"params": {"num_beams": 0}}, "`params.num_beams`"),
+        ({"params": {"num_beams": "3"}}, "`params.num_beams`"),
+        ({"params": {"num_beams": True}}, "`params.num_beams`"),
+        ({"params": {"early_stopping": "never"}}, "`params.early_stopping`"),
+        ({"params": {"max_length": 1}}, "`params.max_length`"),
+        ({"params": {"truncation": True}}, "`params.truncation`"),
+        ({"params": {"src_lang": 3}}, "`params.src_lang`"),
+    ],
+)
+def test_what_is_wrong_is_named(fields: dict[str, object], named: str) -> None:
+    assert named in refusal(**fields).message
+
+
+@pytest.mark.parametrize("name", ["task", "inputs"])
+def test_what_is_missing_is_named(name: str) -> None:
+    body = {"task": "translation", "inputs": "a"}
+    del body[name]
+    with pytest.raises(ApiError, match=f"`{name}` is missing"):
+        parse(InferBody, body)
