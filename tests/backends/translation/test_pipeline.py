@@ -60,6 +60,19 @@ def test_a_request_is_one_batch_until_it_is_large(nano: Path, engine: CTranslate
     assert recorded.batches[1:] == [256, 256, 88]
 
 
+@pytest.mark.parametrize("length", [1, 3, 7, 9, 500])
+def test_max_input_length_counts_over_the_sentences_of_a_text(
+    length: int, nano: Path, engine: CTranslate2Engine
+) -> None:
+    recorded = Recorded(engine)
+    pipeline, tokenizer = _pipeline(nano, recorded), open_tokenizer(nano)
+    sentences = ["My dog sleeps.", "The cat drinks water.", "No."]
+    plan = pipeline.plan(Translate(texts=(), source="en", target="fr", max_input_length=length))
+    list(pipeline.translate([" ".join(sentences)], plan, Flag()))
+    whole = [piece for sentence in sentences for piece in tokenizer.pieces(sentence)]
+    assert [piece for sentence in recorded.sentences for piece in sentence.tokens[1:-1]] == whole[:length]
+
+
 def test_an_endless_sentence_reaches_the_engine_whole(nano: Path, engine: CTranslate2Engine) -> None:
     recorded = Recorded(engine)
     pipeline, tokenizer = _pipeline(nano, recorded), open_tokenizer(nano)
