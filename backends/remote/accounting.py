@@ -15,6 +15,7 @@ MAX_JSON = 1024 * 1024
 MAX_TAIL = 64 * 1024
 
 _MAX_EVENTS = 64
+_LEADING = 4096  # an error says so at once: `error` is the object's only member, or among its first
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +48,43 @@ def of_stream(tail: bytes) -> Seen:
     """Read the last events of an SSE stream, latest first, up to the one that finishes; chunk framing may be left in."""
     usage: Usage | None = None
     finish_reason: str | None = None
-    lines = [line for line in tail.split(b"\n") if line.startswith(b"data:")]
-    for line in reversed(lines[-_MAX_EVENTS:]):
-        event = _event(line)
-        if "error" in event and event["error"] is not None:
+    end = len(tail)
+    for _ in range(_MAX_EVENTS):
+        start = tail.rfind(b"data:", 0, end)
+        if start < 0 or finish_reason is not None:
+            break
+        at_line_start = start == 0 or tail[start - 1] in b"\r\n"
+        event = _object(tail[start + 5 : end]) if at_line_start else {}
+        end = start
+        if event.get("error"):
             return Seen(usage, finish_reason, failed=True)
         usage = usage or _usage(event)
         finish_reason = _finish_reason(event)
-        if finish_reason is not None:
-            break
     return Seen(usage, finish_reason)
 
 
 def leading_error(payload: bytes) -> StreamError | None:
     """The error that a stream begins with instead of an answer: vLLM and TGI say so under a status of 200."""
-    if b'"error"' not in payload:
+    if payload.find(b'"error"', 0, _LEADING) < 0:
         return None
     first = next((event.data for event in SseParser().feed(payload + b"\n\n")), b"")
-    error = _event(b"data:" + first).get("error")
+    error = _object(first).get("error")
     if not error:
         return None
     code = error.get("code") if isinstance(error, dict) else None
     return StreamError(code if isinstance(code, int) and 400 <= code <= 599 else 502, first)
 
 
-def _event(line: bytes) -> JsonObject:
+def _object(text: bytes) -> JsonObject:
+    """The JSON object that `text` begins with on its first line; empty for [DONE] and whatever else is not ours to judge."""
+    line = text.partition(b"\n")[0].strip()
+    if not line.startswith(b"{"):
+        return {}
     try:
-        event: Json = orjson.loads(line[5:])
+        parsed: JsonObject = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return {}  # [DONE], or text that is not ours to judge
-    return event if isinstance(event, dict) else {}
+        return {}
+    return parsed
 
 
 def _usage(answer: JsonObject) -> Usage | None:

@@ -136,6 +136,16 @@ def whole_event_chunks(data: bytes) -> int:
 
     The common read of a stream, and the one that can be passed on as it is; whatever else comes takes the decoder.
     """
+    if not data.endswith(b"\n\n\r\n"):
+        return 0
+    line_end = data.find(b"\r\n", 0, 9)
+    size = len(data) - line_end - 4
+    if size >= 4 and data.startswith(b"%x\r\n" % size):  # one chunk: its size line follows from its length
+        return size
+    return _several_event_chunks(data)
+
+
+def _several_event_chunks(data: bytes) -> int:
     position, total, end = 0, 0, len(data)
     while position < end:
         line_end = data.find(b"\r\n", position, position + 9)
@@ -148,7 +158,7 @@ def whole_event_chunks(data: bytes) -> int:
         except ValueError:
             return 0
         position = line_end + size + 4
-        if size < 4 or position > end or not data.startswith(b"\n\n\r\n", position - 4):
+        if size < 4 or not data.startswith(b"\n\n\r\n", position - 4):
             return 0
         total += size
-    return total
+    return total if position == end else 0

@@ -84,7 +84,7 @@ class Splice(Answer):
     # ------------------------------------------------------------------- the beginning
 
     def accept(self, head: Head, rest: bytes) -> None:
-        self._stream = head.is_event_stream
+        self._stream = head.is_event_stream and not self.decoder.done
         if not self._stream:
             if "json" in head.content_type:
                 self._recent = deque()
@@ -131,7 +131,7 @@ class Splice(Answer):
         headers = forwarded(head, stream=self._stream)
         if head.length is not None and not self._stream and head.status != 204:
             headers.append(("Content-Length", str(head.length)))
-        elif not self.decoder.done and self._sink.chunked_ok:
+        elif (self._stream or not self.decoder.done) and self._sink.chunked_ok:
             headers.append(("Transfer-Encoding", "chunked"))
             self._chunked = True
         self._outcome.status = head.status

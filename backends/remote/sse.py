@@ -71,8 +71,12 @@ class SseParser:
 
 def last_event_end(data: bytes) -> int:
     """The position behind the last blank line in `data`; 0 if there is none."""
-    ends = ((b"\n\n", 2), (b"\n\r\n", 3), (b"\r\r", 2))
-    return max(data.rfind(blank) + length if blank in data else 0 for blank, length in ends)
+    end = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+    for blank in (b"\n\r\n", b"\r\r"):
+        found = data.rfind(blank, end)
+        if found >= 0:
+            end = found + len(blank)
+    return end
 
 
 class EventGate:
