@@ -122,7 +122,7 @@ async def engine_running(script: Script, *, keep: bool = True) -> AsyncIterator[
     """An engine on a free port; ends with every connection to it closed by the proxy."""
     engine = Engine(script, keep=keep)
     server = await asyncio.start_server(engine.serve, "127.0.0.1", 0)
-    engine.url = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    engine.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield engine
     finally:
@@ -167,6 +167,7 @@ class SocketSink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._task = asyncio.get_running_loop().create_task(self._relay())
         self._proxy.tasks.append(self._task)
+        self._proxy.asked.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone = True
@@ -230,6 +231,7 @@ class Proxy:
     outcomes: list[RelayOutcome] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     most_buffered: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(self) -> Answer:
         """One client: what it got until the connection closed."""

@@ -35,7 +35,7 @@ def dead_port() -> Iterator[str]:
     """The URL of a port that refuses connections for as long as nobody else gets it."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        yield "http://127.0.0.1:%d" % sock.getsockname()[1]
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def black_hole() -> Iterator[str]:
         for filler in (first, second):
             filler.setblocking(False)
             filler.connect_ex(sock.getsockname())
-        yield "http://127.0.0.1:%d" % sock.getsockname()[1]
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 async def only_error(script: Script, timeouts: Timeouts | None = None) -> Exception:

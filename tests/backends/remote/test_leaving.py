@@ -41,8 +41,7 @@ async def test_a_client_that_leaves_while_the_connection_opens_sends_nothing() -
     with black_hole() as url:
         async with proxy_running(url, timeouts=Timeouts(connect=30)) as proxy:
             _, writer = await proxy.connect()
-            while not proxy.tasks:
-                await asyncio.sleep(0)
+            await proxy.asked.wait()
             writer.transport.abort()
             await asyncio.wait(proxy.tasks, timeout=1)
             assert proxy.tasks[0].cancelled()

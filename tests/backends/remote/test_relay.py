@@ -36,7 +36,7 @@ BODY = (
 
 
 async def test_a_stream_arrives_byte_for_byte_and_is_accounted_for() -> None:
-    async with relaying(replay(sse_answer(*EVENTS))) as (engine, proxy):
+    async with relaying(replay(sse_answer(*EVENTS))) as (_engine, proxy):
         before = time.monotonic()
         answer = await proxy.ask()
         outcome = proxy.outcome
@@ -107,7 +107,7 @@ async def test_every_framing_gives_the_same_bytes_and_leaves_the_connection_usab
 async def test_a_stream_that_ends_with_its_connection_is_framed_for_the_client() -> None:
     old = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     for prefix in (old, head(CLOSE)):
-        async with relaying(replay(prefix, *EVENTS, then="close"), keep=False) as (engine, proxy):
+        async with relaying(replay(prefix, *EVENTS, then="close"), keep=False) as (_engine, proxy):
             answer = await proxy.ask()
             assert (answer.body, answer.complete, proxy.outcome.error) == (WHOLE, True, None)
             assert b"transfer-encoding: chunked" in answer.head
@@ -263,7 +263,7 @@ async def test_an_error_later_in_the_stream_passes_and_is_noted() -> None:
 
 
 async def test_a_stream_without_its_terminal_event_is_no_success() -> None:
-    async with relaying(replay(sse_answer(HELLO, STOP))) as (engine, proxy):
+    async with relaying(replay(sse_answer(HELLO, STOP))) as (_engine, proxy):
         answer = await proxy.ask()
         assert (answer.body, answer.complete) == (HELLO + STOP + ERROR_EVENT, True)
         assert isinstance(proxy.outcome.error, Broken)
