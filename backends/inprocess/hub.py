@@ -15,6 +15,7 @@ from huggingface_hub.utils import tqdm
 
 from backends.base import ModelSpec, Progress, Report
 from backends.errors import Unavailable
+from backends.types import JsonObject
 
 MAX_ID_BYTES = 200
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -45,11 +46,21 @@ def has_weights(directory: Path) -> bool:
     """Whether directory holds a whole set of weights: CTranslate2's model.bin, or safetensors with every shard."""
     if (directory / "model.bin").is_file() or (directory / "model.safetensors").is_file():
         return True
-    index = directory / "model.safetensors.index.json"
-    if not index.is_file():
-        return False
-    shards = set(json.loads(index.read_bytes())["weight_map"].values())
-    return all((directory / shard).is_file() for shard in shards)
+    shards = read_config(directory / "model.safetensors.index.json").get("weight_map")
+    return isinstance(shards, dict) and all((directory / str(shard)).is_file() for shard in shards.values())
+
+
+def read_config(file: Path) -> JsonObject:
+    """The JSON object in file; empty where there is no such file. Raises Unavailable for anything else."""
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise Unavailable(f"The model's {file.name} is damaged: it is no JSON.") from error
+    if not isinstance(config, dict):
+        raise Unavailable(f"The model's {file.name} is damaged: it holds no JSON object.")
+    return config
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +160,7 @@ class Hub:
         if self.allow_auto_map:
             return
         for name in CONFIGS:
-            file = directory / name
-            if file.is_file() and "auto_map" in json.loads(file.read_bytes()):
+            if "auto_map" in read_config(directory / name):
                 raise Unavailable(
                     f"{source} wants code of its own to be run ({name} has auto_map), which is not allowed here; "
                     "use a model whose architecture transformers knows."

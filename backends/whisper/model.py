@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from backends.base import EngineSpec, ModelSpec, Progress, Report
 from backends.errors import Unavailable
 from backends.inprocess.conversion import converted
-from backends.inprocess.hub import Hub
+from backends.inprocess.hub import Hub, read_config
 
 FILES = ("tokenizer.json", "preprocessor_config.json")
 
@@ -68,8 +67,7 @@ def device_for(spec: EngineSpec) -> str:
 
 
 def _check_is_whisper(name: str, directory: Path) -> None:
-    config = directory / "config.json"
-    kind = json.loads(config.read_bytes()).get("model_type", "whisper") if config.is_file() else "whisper"
+    kind = read_config(directory / "config.json").get("model_type", "whisper")  # CTranslate2's own config names none
     if kind != "whisper":
         raise Unavailable(f"{name} is a {kind} model, not Whisper; serve it with the engine for its kind.")
 
@@ -81,5 +79,9 @@ def _match_features(engine: WhisperModel) -> None:
 
 
 def _threads() -> int:
-    """Every core this process may use, unless OMP_NUM_THREADS says otherwise (0 = leave it to that)."""
-    return 0 if "OMP_NUM_THREADS" in os.environ else len(os.sched_getaffinity(0))
+    """Every core but one, unless OMP_NUM_THREADS says otherwise (0 = leave it to that).
+
+    The threads of a layer wait for each other busily: where the event loop or another engine takes one core away,
+    as many threads as cores are many times slower than one fewer.
+    """
+    return 0 if "OMP_NUM_THREADS" in os.environ else max(1, len(os.sched_getaffinity(0)) - 1)

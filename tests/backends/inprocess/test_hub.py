@@ -75,6 +75,13 @@ def test_models_that_want_their_own_code_run_are_refused(tmp_path: Path, name: s
     assert Hub(allow_auto_map=True).locate(spec, ignored) == tmp_path
 
 
+@pytest.mark.parametrize("config", [b"{", b"[]", b"\xff"])
+def test_a_damaged_config_is_named(tmp_path: Path, config: bytes) -> None:
+    write(tmp_path, config__json=config, model__safetensors=WEIGHTS)
+    with pytest.raises(Unavailable, match=r"config\.json is damaged"):
+        Hub().locate(ModelSpec(source=str(tmp_path)), ignored)
+
+
 def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:
     write(tmp_path, config__json=CONFIG, pytorch_model__bin=WEIGHTS)
     with pytest.raises(Unavailable, match="safetensors"):
