@@ -26,6 +26,10 @@ def render_errors(dialect_of: DialectOf) -> Middleware:
             error = caught
         except BackendError as caught:
             error = from_backend(caught)
+            if caught.__cause__ is not None and error.status >= 500:
+                log.warning(
+                    "engine failed", id=request[CALL].request_id, error=error.message, exc_info=caught.__cause__
+                )
         except web.HTTPException as caught:
             error = _from_http(request, caught)
         except ConnectionError:

@@ -47,7 +47,7 @@ class Engines:
     def _import(self, spec: EngineSpec) -> Backend:
         try:
             return self._create(spec)
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             message = f"Engine `{spec.name}` ({spec.kind}) needs a package that is not installed: {error.name}. "
             raise Unavailable(f"{message}Install the extra `models`, or requirements/cpu.lock.") from error
 

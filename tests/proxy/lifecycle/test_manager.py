@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 import pytest
 
-from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
+from backends.base import EngineSpec, ModelSpec, Progress, Report
 from backends.errors import Unavailable
-from backends.types import Event, Request
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.registry.models import ModelEntry
+from tests.support import ScriptedBackend
 
 ENTRY = ModelEntry(name="m", engine="e", spec=ModelSpec(source="s"), task="text")
 
 
-class SlowBackend:
+class SlowBackend(ScriptedBackend):
     """A backend whose load waits for `go`, and fails with `failure` if there is one."""
 
     def __init__(self) -> None:
+        super().__init__(lambda _: ())
         self.loads = 0
+        self.started = asyncio.Event()
         self.go = asyncio.Event()
         self.failure: Exception | None = None
 
     async def load(self, model: ModelSpec, report: Report) -> None:
         self.loads += 1
+        self.started.set()
         report(Progress("download", 30, 120))
         await self.go.wait()
         if self.failure is not None:
             raise self.failure
-
-    async def unload(self, model: ModelSpec) -> None: ...
-
-    async def health(self) -> Health:
-        return Health(ok=True)
-
-    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
-        raise AssertionError("not run here")
-        yield
-
-    async def close(self) -> None: ...
 
 
 @pytest.fixture
@@ -54,15 +45,10 @@ def manager(backend: SlowBackend, wait_seconds: float = 60) -> LifecycleManager:
     return LifecycleManager(Engines({"e": spec}, lambda _: backend), wait_seconds=wait_seconds)
 
 
-async def started(backend: SlowBackend) -> None:
-    while not backend.loads:
-        await asyncio.sleep(0)
-
-
 async def test_many_callers_are_one_load(backend: SlowBackend) -> None:
     lifecycle = manager(backend)
     waiting = [asyncio.create_task(lifecycle.ensure_ready(ENTRY)) for _ in range(20)]
-    await started(backend)
+    await backend.started.wait()
     assert not lifecycle.is_ready(ENTRY)
     backend.go.set()
     await asyncio.gather(*waiting)
@@ -74,7 +60,7 @@ async def test_many_callers_are_one_load(backend: SlowBackend) -> None:
 async def test_a_caller_who_leaves_does_not_stop_the_load(backend: SlowBackend) -> None:
     lifecycle = manager(backend)
     leaver = asyncio.create_task(lifecycle.ensure_ready(ENTRY))
-    await started(backend)
+    await backend.started.wait()
     leaver.cancel()
     stayer = asyncio.create_task(lifecycle.ensure_ready(ENTRY))
     backend.go.set()

@@ -27,7 +27,7 @@ def test_names_and_aliases() -> None:
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_no_name_means_the_default_of_the_task(nothing: str | None) -> None:
     assert router(LLAMA, EARS).resolve(nothing, "transcription") is EARS
-    with pytest.raises(ApiError, match="there is no default for text. Available: `org/llama`") as refused:
+    with pytest.raises(ApiError, match=r"there is no default for text. Available: `org/llama`") as refused:
         router(LLAMA, EARS).resolve(nothing, "text")
     assert (refused.value.code, refused.value.param) == (ErrorCode.INVALID, "model")
 
@@ -39,7 +39,7 @@ def test_an_unknown_name_is_not_found_with_a_hint() -> None:
 
 
 def test_the_wrong_task_says_what_would_do() -> None:
-    with pytest.raises(ApiError, match="does transcription, not text. Available: `org/llama`"):
+    with pytest.raises(ApiError, match=r"does transcription, not text. Available: `org/llama`"):
         router(LLAMA, EARS).resolve("ears", "text")
 
 
