@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import orjson
 
@@ -27,6 +28,7 @@ OPENAI_ROUTES = frozenset(
 )
 
 _JSON = (("Content-Type", "application/json"),)
+_HEALTH_WITHIN = 15.0  # seconds; a busy engine may take several to list its models
 _MAX_MODELS = 4 * 1024 * 1024
 
 
@@ -49,9 +51,11 @@ class OpenAIBackend:
         """Return at once: what a remote engine holds is its own."""
 
     async def health(self) -> Health:
-        """Whether the engine lists its models; for one with several replicas, whether any of them does."""
+        """Whether the engine lists its models within 15 s; of several replicas, the one that the next request would get."""
+        limits = self._client.timeouts
+        soon = replace(limits, first_byte=min(limits.first_byte, _HEALTH_WITHIN))
         try:
-            async with self._client.request("GET", "/v1/models") as response:
+            async with self._client.request("GET", "/v1/models", timeouts=soon) as response:
                 listed = _loads(await response.read(_MAX_MODELS))
         except BackendError as error:
             return Health(ok=False, reason=error.message)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from backends.base import EngineSpec, ModelSpec
+from backends.base import EngineSpec, ModelSpec, Timeouts
 from backends.errors import Broken, Unavailable, Unsupported
 from backends.openai_compatible.backend import OpenAICompatibleBackend
 from backends.types import Chat, Complete, Delta, Event, Finish, Transcribe, Usage
@@ -102,6 +102,14 @@ async def test_health_is_a_real_answer_of_the_right_shape() -> None:
             assert engine.requests[0].startswith(b"GET /v1/models HTTP/1.1\r\n")
             await backend.close()
     assert not (await VllmBackend(engine_spec(engine.url)).health()).ok
+
+
+async def test_an_engine_that_says_nothing_is_not_healthy() -> None:
+    async with engine_running(replay(then="hang")) as engine:
+        backend = VllmBackend(engine_spec(engine.url, timeouts=Timeouts(first_byte=0.2)))
+        health = await asyncio.wait_for(backend.health(), 2)
+        assert not health.ok
+        assert "said nothing" in health.reason
 
 
 async def test_nothing_there_is_unavailable() -> None:
