@@ -35,7 +35,7 @@ def _commands(base_url: str, registry: Registry, keyed: bool) -> Iterable[str]:
         body = {
             "task": "translation",
             "model": registry.defaults["translation"],
-            "inputs": "The red house is small.",
+            "inputs": "The sister drinks the coffee.",
             "params": {"src_lang": "en", "tgt_lang": "fr"},
         }
         yield _json_post(f"{base_url}/infer", body, key)
