@@ -93,6 +93,10 @@ class Sink(Protocol):
         """Whether the client understands chunked framing (HTTP/1.1)."""
 
     @property
+    def gone(self) -> bool:
+        """Whether the client has left: nobody reads what is written."""
+
+    @property
     def full(self) -> bool:
         """Whether the client reads slower than we write: stop reading from the engine until drained()."""
 

@@ -55,6 +55,7 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
         log.info("draining", seconds=settings.drain_seconds)
         if not await app[TRAFFIC].drain(settings.drain_seconds):
             log.warning("requests cut at the drain deadline")
+            await app[TRAFFIC].cut()
     finally:
         await runner.cleanup()
     log.info("stopped")

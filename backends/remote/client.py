@@ -87,10 +87,9 @@ class RemoteClient:
         """Send `message` and wait until `answer` is settled; cancelling closes the engine's connection.
 
         A connection that cannot be opened is tried on the other replicas, because nothing was sent. A request that was
-        sent is repeated in one case only, once, and towards the same replica: its kept-alive connection closed within
-        a second and without a byte of an answer, which is how an engine's own idle timeout looks when it crosses a
-        request (RFC 9112 section 9.3.1). Should the engine have died of the request, the fresh connection is refused
-        and no other replica gets it.
+        sent is repeated in one case only, once, and towards the same replica: it only reads (GET), and its kept-alive
+        connection closed without a byte of an answer. A POST never is: nobody can know whether the engine had begun
+        (RFC 9110 section 9.2.2).
         """
         pool, connection = await self._connection()
         try:

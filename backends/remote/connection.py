@@ -9,7 +9,6 @@ from typing import Protocol, cast
 from backends.remote.heads import MAX_HEAD, Head, ProtocolError, parse_head
 
 _MAX_INFORMATIONAL = 16
-_STALE_WITHIN = 1.0  # seconds: an engine that had closed already says so within a round trip
 _ONE_WRITE = 64 * 1024  # below this, joining head and body is cheaper than handing over two buffers
 
 
@@ -106,8 +105,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def went_stale(self) -> bool:
-        """Whether a kept-alive connection closed under a request that had just been sent, before any byte of an answer."""
-        return self._reused and self._untouched and self._loop.time() - self._used_at < _STALE_WITHIN
+        """Whether a kept-alive connection closed before any byte of an answer: its idle timeout may have crossed the request."""
+        return self._reused and self._untouched
 
     def idle_for(self, now: float) -> float:
         """Seconds since the last exchange ended."""

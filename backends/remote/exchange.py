@@ -13,6 +13,7 @@ from backends.remote.headers import retry_after
 from backends.remote.heads import Head, ProtocolError
 
 MAX_REFUSAL = 64 * 1024
+SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class Stale(Exception):
@@ -87,9 +88,8 @@ class Answer(ABC):
 
     def on_lost(self, clean: bool) -> None:
         if self.head is None:
-            self.fail(
-                Stale() if self.connection.went_stale else self._broken("closed the connection before it answered")
-            )
+            stale = self.connection.went_stale and self._method in SAFE_METHODS
+            self.fail(Stale() if stale else self._broken("closed the connection before it answered"))
         elif self.head.status >= 400:
             self._refuse(self.head)
         elif clean and self.decoder.open_ended:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from backends.base import RelayOutcome, RelayRequest, Sink
-from backends.errors import BackendError
+from backends.errors import BackendError, Unavailable
 from backends.remote import accounting
 from backends.remote.client import RemoteClient
 from backends.remote.exchange import Answer
@@ -34,11 +34,15 @@ async def relay(
     """Forward `request` to the engine and its answer to `sink`, as backends.base.Relay says.
 
     Raises BackendError before sink.start() only; ConnectionError when the client is gone, or took nothing for
-    write_timeout seconds. Cancelling closes the engine's connection.
+    write_timeout seconds. Cancelling closes the engine's connection; a client that is still there is told.
     """
     splice = Splice(client, request, sink, outcome, write_timeout)
     try:
         await client.perform(splice, Message(request.method, request.path, request.headers, request.body))
+    except asyncio.CancelledError:
+        if not sink.gone:
+            splice.fail(Unavailable("The server is shutting down; ask again."))
+        raise
     finally:
         splice.close()
 

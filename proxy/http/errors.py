@@ -27,9 +27,7 @@ def render_errors(dialect_of: DialectOf) -> Middleware:
         except BackendError as caught:
             error = from_backend(caught)
             if caught.__cause__ is not None and error.status >= 500:
-                log.warning(
-                    "engine failed", id=request[CALL].request_id, error=error.message, exc_info=caught.__cause__
-                )
+                log.warning("engine failed", id=request[CALL].request_id, cause=_cause(caught.__cause__))
         except web.HTTPException as caught:
             error = _from_http(request, caught)
         except ConnectionError:
@@ -52,6 +50,12 @@ def error_response(error: ApiError, dialect: Dialect) -> web.Response:
     return web.Response(
         body=dialect.render_error(error), status=error.status, content_type="application/json", headers=headers
     )
+
+
+def _cause(cause: BaseException) -> str:
+    """What an operator needs to know; the words of other exceptions may quote the request."""
+    name = type(cause).__name__
+    return f"{name}: {cause}" if isinstance(cause, (OSError, RuntimeError)) else name
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:

@@ -26,7 +26,7 @@ def observe(dialect_of: DialectOf, metrics: Metrics, log: AccessLog) -> Middlewa
         request[CALL] = call
         try:
             response = await handler(request)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
             call.status = CLIENT_GONE
             raise
         else:

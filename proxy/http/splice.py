@@ -17,7 +17,7 @@ REASONS = {int(status): status.phrase for status in HTTPStatus}
 class ClientSink:
     """A relay's Sink on the connection of one request."""
 
-    __slots__ = ("_head", "_protocol", "_request", "_request_id", "_transport", "aborted", "status")
+    __slots__ = ("_head", "_protocol", "_request", "_request_id", "_transport", "keep_alive", "status")
 
     def __init__(self, request: web.Request, request_id: str) -> None:
         if request.transport is None:
@@ -28,12 +28,17 @@ class ClientSink:
         self._transport = request.transport
         self._head = b""
         self.status = 0
-        self.aborted = False
+        self.keep_alive = False
 
     @property
     def chunked_ok(self) -> bool:
         """Whether the client understands chunked framing."""
         return self._request.version >= HttpVersion11
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self._transport.is_closing()
 
     @property
     def full(self) -> bool:
@@ -43,10 +48,13 @@ class ClientSink:
     def start(self, status: int, headers: Sequence[tuple[str, str]], *, stream: bool) -> None:
         """Send the head, together with the first body bytes: one packet, one system call."""
         self.status = status
+        # Without either of them the end of the body is the end of the connection.
+        framed = any(name in ("Content-Length", "Transfer-Encoding") for name, _ in headers) or status in (204, 304)
+        self.keep_alive = self._request.keep_alive and framed
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
         lines += [f"{name}: {value}" for name, value in headers]
         lines.append(f"{HEADER}: {self._request_id}")
-        if not self._request.keep_alive:
+        if not self.keep_alive:
             lines.append("Connection: close")
         elif not self.chunked_ok:
             lines.append("Connection: keep-alive")
@@ -70,17 +78,17 @@ class ClientSink:
 
     def abort(self) -> None:
         """Close the connection: the client must see that the answer is not whole."""
-        self.aborted = True
+        self.keep_alive = False
         self._transport.abort()
 
 
 class SplicedResponse(web.StreamResponse):
     """An answer whose bytes are already on the wire when aiohttp gets to see it."""
 
-    def __init__(self, request: web.Request, sink: ClientSink) -> None:
+    def __init__(self, sink: ClientSink) -> None:
         super().__init__(status=sink.status)
         sink.finish()
-        self._keep_alive = request.keep_alive and not sink.aborted
+        self._keep_alive = sink.keep_alive
         self._eof_sent = True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+CUT_SECONDS = 2.0
+
 
 class Traffic:
     """Counts requests in flight by (model, engine). Draining starts once, for good."""
@@ -13,6 +15,7 @@ class Traffic:
         self.draining = False
         self.preloading = False
         self.in_flight: Counter[tuple[str, str]] = Counter()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._idle: asyncio.Event | None = None
 
     @property
@@ -23,20 +26,24 @@ class Traffic:
         return "loading models" if self.preloading else None
 
     def enter(self, model: str, engine: str) -> None:
-        """A request is in flight from now on; whoever calls this calls leave() in a `finally`."""
+        """The current task serves a request from now on; whoever calls this calls leave() in a `finally`."""
         self.in_flight[model, engine] += 1
+        if task := asyncio.current_task():
+            self._tasks.add(task)
 
     def leave(self, model: str, engine: str) -> None:
         """It is not any more."""
         self.in_flight[model, engine] -= 1
-        if self._idle is not None and not any(self.in_flight.values()):
+        if task := asyncio.current_task():
+            self._tasks.discard(task)
+        if self._idle is not None and not self._tasks:
             self._idle.set()
 
     async def drain(self, seconds: float) -> bool:
         """Take no new work, and wait until none is left; False when some is after `seconds`."""
         self.draining = True
         self._idle = asyncio.Event()
-        if not any(self.in_flight.values()):
+        if not self._tasks:
             return True
         try:
             async with asyncio.timeout(seconds):
@@ -44,3 +51,11 @@ class Traffic:
         except TimeoutError:
             return False
         return True
+
+    async def cut(self) -> None:
+        """Cancel what is still in flight, while its clients are still connected and can be told."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CUT_SECONDS)

@@ -101,7 +101,7 @@ async def _pass_on(
         error_event=backend_error_frame,
     )
     await request.app[DISPATCHER].relay(relay, passed, sink, call)
-    return SplicedResponse(request, sink)
+    return SplicedResponse(sink)
 
 
 async def _answer(

@@ -196,6 +196,10 @@ class SocketSink(asyncio.Protocol):
     # ------------------------------------------------------------------- Sink
 
     @property
+    def gone(self) -> bool:
+        return self._gone
+
+    @property
     def full(self) -> bool:
         buffered = self._transport.get_write_buffer_size()
         self._proxy.most_buffered = max(self._proxy.most_buffered, buffered)

@@ -14,23 +14,37 @@ async def test_an_idle_door_drains_at_once() -> None:
     assert traffic.reason == "draining"
 
 
+async def serve(traffic: Traffic, model: str, until: asyncio.Event) -> None:
+    traffic.enter(model, "e")
+    try:
+        await until.wait()
+    finally:
+        traffic.leave(model, "e")
+
+
 async def test_draining_ends_with_the_last_request() -> None:
     traffic = Traffic()
-    traffic.enter("m", "e")
-    traffic.enter("n", "e")
-    draining = asyncio.create_task(traffic.drain(60))
+    first, second = asyncio.Event(), asyncio.Event()
+    requests = [asyncio.create_task(serve(traffic, "m", first)), asyncio.create_task(serve(traffic, "n", second))]
     await asyncio.sleep(0)
-    traffic.leave("m", "e")
+    assert traffic.in_flight == {("m", "e"): 1, ("n", "e"): 1}
+    draining = asyncio.create_task(traffic.drain(60))
+    first.set()
+    await requests[0]
     await asyncio.sleep(0)
     assert not draining.done()
-    traffic.leave("n", "e")
+    second.set()
     assert await draining
+    assert not +traffic.in_flight
 
 
-async def test_draining_gives_up_at_its_deadline() -> None:
+async def test_at_the_deadline_what_is_left_is_cut() -> None:
     traffic = Traffic()
-    traffic.enter("m", "e")
+    request = asyncio.create_task(serve(traffic, "m", asyncio.Event()))
+    await asyncio.sleep(0)
     assert not await traffic.drain(0.01)
+    await traffic.cut()
+    assert request.cancelled()
 
 
 def test_loading_is_a_reason_too() -> None:
