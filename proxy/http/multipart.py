@@ -5,9 +5,8 @@ aiohttp's own reader also takes preambles without end, nested forms and transfer
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import HeaderParser
 
 from aiohttp import web
 
@@ -17,6 +16,9 @@ from proxy.http.body import refuse_compressed, too_large
 MAX_PARTS = 256
 MAX_HEAD_BYTES = 8192
 PLAIN_ENCODINGS = ("7bit", "8bit", "binary")
+
+_PARAMETER = re.compile(r"""[ \t]*;[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))""")
+_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,31 +122,45 @@ class FormParser:
 
 def _name(head: bytes) -> str:
     """The field's name, from what stands between a delimiter and the part's data. Raises INVALID."""
-    padding, line_break, lines = head.partition(b"\r\n")
-    if padding.strip(b" \t") or not line_break:
+    padding, *lines = head.decode("utf-8", "replace").split("\r\n")
+    if padding.strip(" \t"):
         raise _malformed("a delimiter is followed by something else than a line break")
-    headers = _headers(lines.decode("utf-8", "replace"))
-    name = headers.get_param("name", header="Content-Disposition")
-    if headers.get_content_disposition() != "form-data" or not isinstance(name, str):
+    headers = {name.lower(): value for name, _, value in (line.partition(":") for line in lines)}
+    kind, parameters = _parameters(headers.get("content-disposition", ""))
+    name = parameters.get("name")
+    if kind != "form-data" or name is None:
         raise _malformed("a part has no `Content-Disposition: form-data` with a name")
-    encoding = headers.get("Content-Transfer-Encoding", "binary").strip().lower()
+    encoding = headers.get("content-transfer-encoding", "binary").strip().lower()
     if encoding not in PLAIN_ENCODINGS:
         raise _malformed(f"part `{name[:100]}` is encoded as {encoding[:40]}; send it as it is")
     return name
 
 
 def _boundary(request: web.Request) -> str:
-    if request.content_type != "multipart/form-data":
-        message = f"Content-Type `{request.content_type[:100]}` is not accepted here; send multipart/form-data."
+    kind, parameters = _parameters(request.headers.get("Content-Type", ""))
+    if kind != "multipart/form-data":
+        message = f"Content-Type `{kind[:100]}` is not accepted here; send multipart/form-data."
         raise ApiError(ErrorCode.MEDIA_TYPE, message)
-    boundary = _headers(f"Content-Type: {request.headers['Content-Type']}").get_boundary("")
+    boundary = parameters.get("boundary", "")
     if not 1 <= len(boundary) <= 70 or not boundary.isascii():
         raise _malformed("its Content-Type has no boundary of 1 to 70 characters")
     return boundary
 
 
-def _headers(lines: str) -> Message:
-    return HeaderParser().parsestr(lines)
+def _parameters(value: str) -> tuple[str, dict[str, str]]:
+    """A header such as `form-data; name="file"`: its first word, and its parameters. Raises INVALID."""
+    kind = value.partition(";")[0]
+    parameters: dict[str, str] = {}
+    at = len(kind)
+    while match := _PARAMETER.match(value, at):
+        name, quoted, plain = match.groups()
+        if name.lower() in parameters:
+            raise _malformed(f"the header `{value.strip()[:100]}` has `{name[:40]}` twice")
+        parameters[name.lower()] = plain if quoted is None else _ESCAPED.sub(r"\1", quoted)
+        at = match.end()
+    if value[at:].strip(" \t;"):
+        raise _malformed(f"the header `{value.strip()[:100]}` is not written as RFC 7578 says")
+    return kind.strip().lower(), parameters
 
 
 def _malformed(reason: str) -> ApiError:

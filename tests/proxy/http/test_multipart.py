@@ -65,6 +65,19 @@ def test_any_bytes_are_read_or_refused(body: bytes, cuts: list[int]) -> None:
         assert error.code is ErrorCode.INVALID
 
 
+PIECES = st.sampled_from(
+    ["name", "file", "*", "0", "=", '"', ";", "\\", " ", "\r\n", "\r", "utf-8''", "%e2", "é", "\0"]
+)
+
+
+@given(st.lists(PIECES, max_size=20).map("".join))
+def test_any_head_is_read_or_refused(rest: str) -> None:
+    try:
+        parse(with_head(f"Content-Disposition: form-data; {rest}".encode()))
+    except ApiError as error:
+        assert error.code is ErrorCode.INVALID
+
+
 def test_what_stands_around_the_form_is_left_out() -> None:
     parts = [Part("file", b"RIFF")]
     assert parse(form(parts, preamble=b"hello\r\n", epilogue=b"\r\nbye\r\n--b0undary\r\n")) == parts
@@ -97,6 +110,10 @@ def test_the_name_is_found_whatever_a_file_is_called(head: bytes) -> None:
         (b"Content-Disposition: form-data", "no `Content-Disposition"),
         (b'Content-Disposition: attachment; name="file"', "no `Content-Disposition"),
         (b'Content-Disposition: form-data; name="file"\r\nContent-Transfer-Encoding: base64', "encoded as base64"),
+        (b'Content-Disposition: form-data; name="file"; name="model"', "has `name` twice"),
+        (b'Content-Disposition: form-data; name="file" model', "not written as RFC 7578 says"),
+        (b'Content-Disposition: form-data; name="file', "not written as RFC 7578 says"),
+        (b"Content-Disposition: form-data; name*; name*0", "not written as RFC 7578 says"),
         (b"X: " + b"x" * MAX_HEAD_BYTES, f"larger than {MAX_HEAD_BYTES} bytes"),
     ],
 )
