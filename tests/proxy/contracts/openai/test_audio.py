@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from io import BytesIO
 from typing import cast
 
@@ -11,6 +11,7 @@ from aiohttp import ClientSession, FormData, MultipartWriter
 from openai import APIStatusError, AsyncOpenAI, BadRequestError, OpenAI
 from openai.types.audio import TranscriptionVerbose, TranslationVerbose
 
+from backends.base import ModelSpec
 from backends.errors import MediaRefused, Unavailable
 from backends.types import Event, Request, Segment, Speech, Transcribe, Word
 from tests.support import ScriptedBackend, one_model, serve_app
@@ -162,7 +163,7 @@ async def test_a_missing_or_empty_file_is_refused(url: str) -> None:
     assert (await refused(url, form(file=b"")))[:2] == (400, "file")
 
 
-async def test_unknown_models_and_models_of_other_tasks(url: str) -> None:
+async def test_unknown_models_are_not_found(url: str) -> None:
     assert (await refused(url, form(("model", "whisper-2"))))[:3] == (404, "model", "model_not_found")
 
 
@@ -224,6 +225,25 @@ async def test_a_form_that_ends_too_early_is_refused(url: str, backend: Scripted
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"its end is missing" in answer
     assert not backend.requests
+
+
+async def test_a_caller_who_leaves_stops_the_work() -> None:
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    class Patient(ScriptedBackend):
+        async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+            started.set()
+            try:
+                yield Speech("en", 1.0)
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+
+    async with serve_app(one_model("w", "transcription"), Patient(hello).create) as url, ClientSession() as session:
+        call = asyncio.create_task(session.post(url + PATH, data=form()))
+        await asyncio.wait_for(started.wait(), 5)
+        call.cancel()
+        await asyncio.wait_for(stopped.wait(), 1)
 
 
 # --------------------------------------------------------------------------- through OpenAI's client
