@@ -66,12 +66,12 @@ def group(rows: list[Row], tokens: int) -> list[list[Row]]:
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int, long_share: float, pool: int = POOL
+    tokenizer: PreTrainedTokenizerFast, seed: int, tokens: int, long_share: float
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless (ids, labels) [rows, longest] of similar lengths, about `tokens` padded tokens each."""
     r = Random(SEED + 1 + seed)
     while True:
-        rows = encode(tokenizer, [training_dialogue(r, long_share) for _ in range(pool)])
+        rows = encode(tokenizer, [training_dialogue(r, long_share) for _ in range(POOL)])
         rows.sort(key=lambda row: len(row[0]) + r.random() * 4)
         grouped = group(rows, tokens)
         r.shuffle(grouped)

@@ -1,0 +1,183 @@
+"""Sentences, sound and training windows of the speech model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+from backends.nano.train.common import IGNORED, SHIPPED
+from backends.nano.train.whisper import espeak
+from backends.nano.train.whisper.audio import RATE, log_mel, noise, resampled, scaled
+from backends.nano.train.whisper.forward import decode, encode
+from backends.nano.train.whisper.sentences import corpus, expand, number_words, sentence, voice
+from backends.nano.train.whisper.synthesize import Utterance, noises
+from backends.nano.train.whisper.tokenizer import POSITIONS_PER_SECOND, special_ids, train_tokenizer
+from backends.nano.train.whisper.windows import FULL, Batch, Placed, Windows, prepare, spoken_tokens, windows_of
+
+Speak = Callable[[Sequence[str]], list[Utterance]]
+
+TEXTS = ["Turn off the light.", "How are you today?", "Hello Anna.", "The number is sixty five forty two.", "Open it."]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> object:
+    return AutoTokenizer.from_pretrained(SHIPPED / "whisper")
+
+
+@pytest.fixture
+def windows(tokenizer: object, speak_in_tones: Speak) -> Windows:
+    drawn, _ = windows_of(speak_in_tones(TEXTS), noises(0), tokenizer, seed=3)
+    return drawn
+
+
+@given(st.integers(0, 2**32))
+def test_one_seed_one_sentence_and_voice(seed: int) -> None:
+    assert sentence(Random(seed)) == sentence(Random(seed))
+    assert voice(Random(seed)) == voice(Random(seed))
+
+
+@given(st.integers(0, 2**32))
+def test_sentences_are_clean_text(seed: int) -> None:
+    text = sentence(Random(seed))
+    assert text == " ".join(text.split())
+    assert text[0].isupper()
+    assert text[-1] in ".?!"
+    assert not set("<>[]{}|") & set(text)
+
+
+def test_choices_nest_and_may_be_empty() -> None:
+    r = Random(0)
+    assert {expand(r, "a[| [b|c]] d") for _ in range(60)} == {"a d", "a b d", "a c d"}
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "zero"), (12, "twelve"), (20, "twenty"), (99, "ninety nine")])
+def test_numbers_in_words(n: int, words: str) -> None:
+    assert number_words(n) == words
+
+
+def test_the_corpus_never_holds_a_held_out_sentence_however_large() -> None:
+    small, held_out = corpus(50)
+    large, same = corpus(500)
+    assert held_out == same
+    assert len(held_out) == 600
+    assert large[:50] == small
+    assert not set(large) & set(held_out)
+    samples = [line for file in (SHIPPED / "samples").glob("*.txt") for line in file.read_text().splitlines()]
+    assert set(samples) <= set(held_out)
+
+
+@given(st.floats(100, 6000))
+def test_resampling_keeps_a_tone(frequency: float) -> None:
+    tone = np.sin(2 * np.pi * frequency * np.arange(22050) / 22050).astype(np.float32)
+    wanted = np.sin(2 * np.pi * frequency * np.arange(RATE) / RATE)
+    got = resampled(tone, 22050)
+    assert got.shape == wanted.shape
+    assert np.abs(got - wanted)[200:-200].max() < 0.02
+
+
+def test_frames_are_what_whisper_s_own_extractor_computes() -> None:
+    samples = noise(np.random.RandomState(0), 30 * RATE, 1) * 0.1
+    wanted = WhisperFeatureExtractor()(samples, sampling_rate=RATE, return_tensors="np").input_features[0]
+    np.testing.assert_allclose(scaled(log_mel(samples)), wanted, atol=1e-4)
+
+
+def test_a_missing_synthesizer_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(espeak, "LIBRARY", "libespeak-ng.so.none")
+    with pytest.raises(espeak.EspeakMissing, match="install espeak-ng"):
+        espeak.Espeak()
+
+
+def test_words_without_a_mark_stand_before_the_next_one() -> None:
+    marks = {0: 0.0, 14: 0.5}
+    timed = espeak.timed_words("what is it to you", marks, [("w", 0.0), ("_:", 0.7), ("j", 0.8)], end=1.0)
+    assert [word.text for word in timed] == ["what", "is", "it", "to", "you"]
+    assert timed[0].start == 0.0
+    assert timed[-1] == espeak.Word("you", 0.5, 0.7)
+    for word, following in pairwise(timed):
+        assert word.start <= word.end <= following.start
+
+
+def test_tokens_of_a_word_share_its_time(tokenizer: object, speak_in_tones: Speak) -> None:
+    (prepared,), _ = prepare(speak_in_tones(["Turn off the light."]), tokenizer)
+    assert prepared.pieces[0].start == 0.0
+    for piece, following in pairwise(prepared.pieces):
+        assert piece.start < piece.end <= piece.word_end
+        assert piece.end == pytest.approx(following.start)
+    assert prepared.speech_end == pytest.approx(120)
+
+
+def test_an_utterance_cut_off_has_its_start_or_its_whole_words(tokenizer: object, speak_in_tones: Speak) -> None:
+    (prepared,), _ = prepare(speak_in_tones(["Turn off the light."]), tokenizer)
+    zero = special_ids(tokenizer).zero
+    placed = Placed(prepared, start=100)
+    whole = [token for token, _ in spoken_tokens(placed, 400, 0, zero)]
+    assert whole[0] == zero + 50
+    assert whole[-1] == zero + 110
+    assert [token for token, _ in spoken_tokens(placed, 190, 0, zero)] == [zero + 50]
+    cut = [token for token, _ in spoken_tokens(placed, 190, 0, None)]
+    assert cut == [p.token for p in prepared.pieces if p.word_end <= 0.92]
+
+
+def batches_of(windows: Windows) -> list[Batch]:
+    return [*islice(windows.crops(4), 2), *islice(windows.stretches(3), 2), *islice(windows.full_windows(), 6)]
+
+
+def test_every_batch_is_well_formed(windows: Windows, tokenizer: object) -> None:
+    ids = special_ids(tokenizer)
+    for batch in batches_of(windows):
+        rows, mels, frames = batch.frames.shape
+        assert mels == 80
+        assert frames <= FULL
+        assert batch.phonemes.shape == (rows, frames // 2)
+        assert batch.inputs.shape == batch.labels.shape == batch.spans.shape[:2]
+        assert int(batch.offsets.max()) + frames // 2 <= FULL // 2
+        assert float(batch.frames.abs().max()) <= 2.0
+        for inputs, labels in zip(batch.inputs.tolist(), batch.labels.tolist(), strict=True):
+            told = [(i, label) for i, label in zip(inputs, labels, strict=True) if label != IGNORED]
+            assert told[0][0] == ids.start
+            assert told[-1][1] == ids.end
+            times = [label for _, label in told if label >= ids.zero]
+            assert times == sorted(times)
+
+
+def test_one_seed_one_sequence_of_batches(tokenizer: object, speak_in_tones: Speak) -> None:
+    first, second = (batches_of(windows_of(speak_in_tones(TEXTS), noises(0), tokenizer, seed=5)[0]) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.frames, b.frames)
+        assert torch.equal(a.labels, b.labels)
+
+
+def test_the_training_pass_computes_what_transformers_computes(windows: Windows) -> None:
+    model = WhisperForConditionalGeneration.from_pretrained(SHIPPED / "whisper", dtype=torch.float32).eval()
+    batch = next(batch for batch in windows.full_windows() if batch.frames.shape[-1] == FULL)
+    with torch.inference_mode():
+        states, looks = decode(model, batch.inputs, encode(model, batch))
+        got = model.proj_out(states)
+        wanted = model(input_features=batch.frames, decoder_input_ids=batch.inputs).logits
+    torch.testing.assert_close(got, wanted, atol=1e-3, rtol=1e-3)
+    for look in looks:
+        torch.testing.assert_close(look.sum(-1), torch.ones(look.shape[:-1]))
+
+
+def test_the_tokenizer_of_the_corpus_is_the_shipped_one(tmp_path: Path) -> None:
+    texts, _ = corpus(20000)
+    train_tokenizer(texts, tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert json.loads((tmp_path / name).read_text()) == json.loads((SHIPPED / "whisper" / name).read_text())
+
+
+def test_timestamps_are_two_hundredths_of_a_second_apart(tokenizer: object) -> None:
+    zero = special_ids(tokenizer).zero
+    assert AutoTokenizer.from_pretrained(SHIPPED / "whisper").convert_ids_to_tokens(
+        [zero, zero + POSITIONS_PER_SECOND, zero + 30 * POSITIONS_PER_SECOND]
+    ) == ["<|0.00|>", "<|1.00|>", "<|30.00|>"]
