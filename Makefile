@@ -30,7 +30,7 @@ arrows: $(VENV)/.installed-dev ## the direction of imports
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-dev ## the test suite
-	$(BIN)/pytest -n 2 -m "not engines"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not engines"
 
 docs: $(VENV)/.installed ## write .env.example and the README's table anew from the settings class
 	$(BIN)/python -m proxy settings > .env.example

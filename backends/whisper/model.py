@@ -38,7 +38,11 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
     report(Progress("load", 0, 1))
     try:
         engine = WhisperModel(
-            str(directory), device=device, compute_type=spec.compute_type, cpu_threads=_threads(), local_files_only=True
+            str(directory),
+            device=device,
+            compute_type=_compute(spec, device),
+            cpu_threads=_threads(),
+            local_files_only=True,
         )
     except (ValueError, RuntimeError) as error:
         raise Unavailable(
@@ -64,6 +68,11 @@ def device_for(spec: EngineSpec) -> str:
             f"use one of {', '.join(sorted(known))}."
         )
     return device
+
+
+def _compute(spec: EngineSpec, device: str) -> str:
+    """By default as stored, but for float16 on a CPU: CTranslate2 would compute in float32 anyway, and warn."""
+    return "float32" if spec.compute_type == "default" and device == "cpu" else spec.compute_type
 
 
 def _check_is_whisper(name: str, directory: Path) -> None:

@@ -1,4 +1,5 @@
 import io
+import itertools
 import socket
 import threading
 import tracemalloc
@@ -105,6 +106,7 @@ def test_a_playlist_is_called_one() -> None:
         (FILES["ogg"][:40], "cut short|0 s|no audio"),
         (FILES["mp3"][:12], "damaged|0 s|no audio"),
     ],
+    ids=itertools.count(),
 )
 def test_what_is_no_whole_audio_is_refused_in_clear_words(data: bytes, words: str) -> None:
     with pytest.raises(MediaRefused, match=words) as refused:
