@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -37,10 +37,19 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model as its engine knows it: the served name (remote), or a Hugging Face id or local directory (in-process)."""
+    """A model as its engine knows it: the served name (remote), or a Hugging Face id or local directory (in-process).
+
+    name: what clients call it; no part of its identity.
+    """
 
     source: str
     revision: str | None = None
+    name: str = field(default="", compare=False)
+
+    @property
+    def label(self) -> str:
+        """What to call it in messages: its name, or at least not the path to it."""
+        return self.name or Path(self.source).name
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,10 +90,10 @@ class Hub:
             raise Unavailable(
                 f"{model.source!r} is neither a Hugging Face id (owner/name) nor a directory (/path or ./path)."
             )
-        self._refuse_code(model.source, directory)
+        self._refuse_code(model.label, directory)
         if not has_weights(directory):
             raise Unavailable(
-                f"{model.source} has no weights as safetensors (or in CTranslate2's format), and pickled ones are not "
+                f"{model.label} has no weights as safetensors (or in CTranslate2's format), and pickled ones are not "
                 "read; name a revision that has them (the hub's converter offers one as refs/pr/N) or convert them."
             )
         return directory
@@ -107,7 +107,7 @@ class Hub:
 
     def _download(self, model: ModelSpec, report: Report) -> Path:
         try:
-            self._refuse_code(model.source, Path(self._snapshot(model, CONFIGS)))
+            self._refuse_code(model.label, Path(self._snapshot(model, CONFIGS)))
             plan = snapshot_download(
                 model.source,
                 revision=model.revision,

@@ -68,10 +68,10 @@ class TransformersBackend:
         memory runs out, Broken when the model fails.
         """
         if not isinstance(request, Chat | Complete):
-            raise Unsupported(f"{model.source} is a language model: it serves chat and completions.", param="model")
+            raise Unsupported(f"{model.label} is a language model: it serves chat and completions.", param="model")
         refuse_unsupported(request)
         if model not in self._models:
-            raise Unavailable(f"{model.source} is not loaded; load it and try again.", retry_after=1.0)
+            raise Unavailable(f"{model.label} is not loaded; load it and try again.", retry_after=1.0)
         plan = await self._worker.call(make_plan, self._models[model], request)
         completion_tokens = 0
         async with self._places:

@@ -63,10 +63,10 @@ class TranslationBackend:
         fails, Overloaded when memory runs out.
         """
         if not isinstance(request, Translate):
-            raise Unsupported(f"{model.source} is a translation model: it serves translation.", param="model")
+            raise Unsupported(f"{model.label} is a translation model: it serves translation.", param="model")
         pipeline = self._pipelines.get(model)
         if pipeline is None:
-            raise Unavailable(f"{model.source} is not loaded; load it first.")
+            raise Unavailable(f"{model.label} is not loaded; load it first.")
         plan = pipeline.plan(request)
         async with aclosing(self._running.stream(lambda left: pipeline.translate(request.texts, plan, left))) as events:
             async for event in events:
@@ -82,11 +82,11 @@ class TranslationBackend:
         try:
             directory = self._hub.locate(model, report)
             engine = self._engine(directory, report)
-            checkpoint = read_checkpoint(model.source, directory, engine.vocabulary)
+            checkpoint = read_checkpoint(model.label, directory, engine.vocabulary)
             tokenizer = open_tokenizer(directory)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise Unavailable(
-                f"{model.source} cannot be opened as a translation model: its files are incomplete, damaged or of another "
+                f"{model.label} cannot be opened as a translation model: its files are incomplete, damaged or of another "
                 "kind of model. Fetch them again, or name another model."
             ) from error
         return Pipeline(checkpoint, detect(checkpoint, tokenizer.pieces), tokenizer, engine)

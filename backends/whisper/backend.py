@@ -50,7 +50,7 @@ class WhisperBackend:
         async with self._one_load:
             if model not in self._models:
                 whisper = await self._loading.call(load, model, self._spec, self._hub, on_loop(report))
-                self._models[model] = _Loaded(whisper, Executor(model.source))
+                self._models[model] = _Loaded(whisper, Executor(model.label))
 
     async def unload(self, model: ModelSpec) -> None:
         """Take no more requests for the model, let those accepted end, and free it."""
@@ -69,11 +69,11 @@ class WhisperBackend:
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Speech, then segments. Raises Invalid for wrong options, MediaRefused for wrong files, Unavailable if not loaded."""
         if not isinstance(request, Transcribe):
-            raise Unsupported(f"{model.source} transcribes speech and does nothing else.", param="model")
+            raise Unsupported(f"{model.label} transcribes speech and does nothing else.", param="model")
         loaded = self._models.get(model)
         if loaded is None:
-            raise Unavailable(f"{model.source} is not loaded.")
-        check(loaded.whisper, model.source, request)
+            raise Unavailable(f"{model.label} is not loaded.")
+        check(loaded.whisper, model.label, request)
         samples = await self._decode(request.audio)
         async with aclosing(
             loaded.turns.stream(partial(transcribe, loaded.whisper, request, samples), ahead=AHEAD)

@@ -31,10 +31,10 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
     """Find, convert where needed, and load. Blocks; report is called from this thread. Raises Unavailable."""
     device = device_for(spec)
     source = hub.locate(model, report)
-    _check_is_whisper(model.source, source)
+    _check_is_whisper(model.label, source)
     directory = converted(source, store=spec.data / "conversions", quantization=None, copy=FILES, report=report)
     if not (directory / "tokenizer.json").is_file():
-        raise Unavailable(f"{model.source} has no tokenizer.json, which is needed to read and write its text.")
+        raise Unavailable(f"{model.label} has no tokenizer.json, which is needed to read and write its text.")
     report(Progress("load", 0, 1))
     try:
         engine = WhisperModel(
@@ -46,7 +46,7 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
         )
     except (ValueError, RuntimeError) as error:
         raise Unavailable(
-            f"{model.source} cannot be loaded on {device}: it is damaged, not Whisper, or more than the memory holds."
+            f"{model.label} cannot be loaded on {device}: it is damaged, not Whisper, or more than the memory holds."
         ) from error
     _match_features(engine)
     report(Progress("load", 1, 1))

@@ -147,7 +147,7 @@ def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base:
     return ModelEntry(
         name=table.name,
         engine=table.engine,
-        spec=ModelSpec(source=source, revision=table.revision),
+        spec=ModelSpec(source=source, revision=table.revision, name=table.name),
         task=TASKS.get(engine.kind, "text"),
         aliases=table.aliases,
         preload=table.preload,

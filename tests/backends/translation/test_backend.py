@@ -199,7 +199,7 @@ def damaged(request: pytest.FixtureRequest, nano: Path, tmp_path: Path) -> Path:
 
 
 async def test_damaged_files_are_refused(damaged: Path, backend: TranslationBackend) -> None:
-    with pytest.raises(Unavailable, match="cannot be opened|is damaged"):
+    with pytest.raises(Unavailable, match=r"cannot be opened|is damaged"):
         await backend.load(ModelSpec(source=str(damaged)), lambda _: None)
 
 
