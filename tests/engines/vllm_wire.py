@@ -75,7 +75,7 @@ class Wire:
         if choice.tool is not None:
             function: JsonObject = {"name": choice.tool, "arguments": choice.text}
             call: JsonObject = {"id": f"chatcmpl-tool-{self.id}", "type": "function", "function": function}
-            message = {**message, "content": None, "tool_calls": [call]}
+            message = {**message, "content": "", "tool_calls": [call]}
         return {
             "index": choice.index,
             "message": message,
