@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 
 import structlog
@@ -39,6 +40,9 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
     app = build_app(settings, registry)
     runner = make_runner(app)
     await runner.setup()
+    # What exists now stays: full collections, which stop every stream, need not look at it again.
+    gc.collect()
+    gc.freeze()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
