@@ -11,6 +11,8 @@ import uvloop
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
+from backends import REMOTE
+from backends.inprocess.cuda import device_count
 from proxy.app import build_app
 from proxy.hello import hello
 from proxy.keys import TRAFFIC
@@ -92,9 +94,10 @@ def _check_parser() -> None:
 
 
 def _check_device(settings: Settings, registry: Registry) -> None:
-    if settings.lx_device != "cuda":
+    """Refuse `cuda` without CUDA; say so where `auto` means the CPU."""
+    if settings.lx_device == "cpu" or device_count():
         return
-    import ctranslate2  # noqa: PLC0415 - loaded only when CUDA is asked for
-
-    if ctranslate2.get_cuda_device_count() == 0:
+    if settings.lx_device == "cuda":
         raise StartError("LX_DEVICE=cuda, but no CUDA device is usable here. Set LX_DEVICE=auto to serve on the CPU.")
+    if any(registry.engines[entry.engine].kind not in REMOTE for entry in registry.models):
+        structlog.get_logger("serve").info("no CUDA device: models of this process run on the CPU")

@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from backends.inprocess.cuda import device_count
 from tests.e2e.conftest import serving, start
 from tests.engines.vllm_double import Fault, VllmDouble
 
@@ -97,6 +98,12 @@ async def test_at_the_deadline_a_stream_ends_with_an_error_and_not_silently(
         assert b'"error"' in body and b"[DONE]" not in body
         assert await command.rest() == 0
         await engine.until(lambda double: len(double.aborts) == 1)
+
+
+async def test_it_says_that_models_run_on_the_cpu_where_there_is_no_cuda(config: str) -> None:
+    async with serving(SWITCHBOARD_CONFIG=config) as command:
+        said = [line["event"] for line in command.lines]
+    assert ("no CUDA device: models of this process run on the CPU" in said) == (device_count() == 0)
 
 
 async def test_it_listens_on_several_ports(config: str, http: aiohttp.ClientSession) -> None:
