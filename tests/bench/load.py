@@ -54,9 +54,8 @@ def request_bytes(host: str, model: str, key: str, *, stream: bool, pause_ms: in
     """The request that every connection repeats."""
     body: dict[str, object] = {
         "model": model,
-        "messages": [{"role": "user", "content": PROMPT}],
+        "messages": [{"role": "user", "content": f"pause {pause_ms} ms. {PROMPT}"}],
         "max_tokens": TOKENS,
-        "user": str(pause_ms),
     }
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -67,13 +66,15 @@ def request_bytes(host: str, model: str, key: str, *, stream: bool, pause_ms: in
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 
 
-def fault_of(head: bytes, body: bytes, *, stream: bool) -> str:
-    """What is wrong with a complete answer; empty when nothing is."""
+def fault_of(head: bytes, body: bytes, *, stream: bool, seconds: float = 0.0, least: float = 0.0) -> str:
+    """What is wrong with a complete answer that took `seconds`; empty when nothing is. least: what its pauses add up to."""
     if not head.startswith(b"http/1.1 200"):
         return f"{head[:40].decode('latin-1')}: {body[:200].decode('latin-1')}"
     wanted = [_LAST_WORD, b'"completion_tokens"', *([b"data: [DONE]"] if stream else [])]
     missing = [mark.decode() for mark in wanted if mark not in body]
-    return f"the answer lacks {', '.join(missing)}" if missing else ""
+    if missing:
+        return f"the answer lacks {', '.join(missing)}"
+    return "the answer came faster than its tokens" if seconds < least else ""
 
 
 class Arriving:
@@ -113,12 +114,13 @@ class Arriving:
 class Connection(asyncio.Protocol):
     """One client: sends, reads an answer to its end, checks it, sends again until the time is up."""
 
-    def __init__(self, request: bytes, results: Results, stop_at: float, *, stream: bool) -> None:
+    def __init__(self, request: bytes, results: Results, stop_at: float, *, stream: bool, least: float) -> None:
         self.done = asyncio.get_running_loop().create_future()
         self._request = request
         self._results = results
         self._stop_at = stop_at
         self._stream = stream
+        self._least = least
         self._answer = Arriving()
         self._transport: asyncio.WriteTransport
 
@@ -137,11 +139,12 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, answer: Arriving) -> None:
         now, results = time.perf_counter(), self._results
-        fault = fault_of(answer.head, bytes(answer.received[answer.body_at :]), stream=self._stream)
+        body, seconds = bytes(answer.received[answer.body_at :]), now - answer.sent
+        fault = fault_of(answer.head, body, stream=self._stream, seconds=seconds, least=self._least)
         if fault:
             results.errors[fault] += 1
         else:
-            results.latencies.append(now - answer.sent)
+            results.latencies.append(seconds)
             results.first_tokens.append((answer.first or now) - answer.sent)
         if now < self._stop_at:
             self._send()
@@ -154,8 +157,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._request)
 
 
-async def run(url: str, connections: int, seconds: float, request: bytes, *, stream: bool) -> Results:
+async def run(
+    url: str, connections: int, seconds: float, request: bytes, *, stream: bool, pause_ms: int = 0
+) -> Results:
     """Load `url` for `seconds`; answers that are on their way then are waited for."""
+    least = TOKENS * pause_ms / 1e3
     results, loop = Results(), asyncio.get_running_loop()
     host, _, port = urlsplit(url).netloc.partition(":")
     stop_at = time.perf_counter() + seconds
@@ -163,7 +169,7 @@ async def run(url: str, connections: int, seconds: float, request: bytes, *, str
     async def client() -> None:
         while time.perf_counter() < stop_at:
             _, connection = await loop.create_connection(
-                lambda: Connection(request, results, stop_at, stream=stream), host, int(port)
+                lambda: Connection(request, results, stop_at, stream=stream, least=least), host, int(port)
             )
             await connection.done
 
@@ -185,7 +191,7 @@ def main() -> None:
     url, connections, seconds, model, key, mode, pause_ms = sys.argv[1:]
     stream = mode == "stream"
     request = request_bytes(urlsplit(url).netloc, model, key, stream=stream, pause_ms=int(pause_ms))
-    results = uvloop.run(run(url, int(connections), float(seconds), request, stream=stream))
+    results = uvloop.run(run(url, int(connections), float(seconds), request, stream=stream, pause_ms=int(pause_ms)))
     print(json.dumps(results.summary(float(seconds))))
 
 

@@ -3,7 +3,7 @@
 usage: python -m tests.bench.mock_engine PORT
 
 It serves the model `mock` and nothing else. A request with `"stream": true` gets TOKENS chunks, each written on its own;
-the `user` field says how many milliseconds lie between two of them, because every proxy passes that field on.
+the prompt says how many milliseconds lie between two of them ("pause 5 ms"), because every proxy passes that on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import uvloop
 TOKENS = 64
 MODEL = "mock"
 
-_USER = re.compile(rb'"user"\s*:\s*"(\d+)"')
+_PAUSE = re.compile(rb"pause (\d+) ms")
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 _MODEL = re.compile(rb'"model"\s*:\s*"mock"')
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
@@ -125,7 +125,7 @@ class Engine(asyncio.Protocol):
         elif not _MODEL.search(body):
             self._transport.write(_OTHER_MODEL)
         elif _STREAM.search(body):
-            pause = _USER.search(body)
+            pause = _PAUSE.search(body)
             self._streaming = asyncio.ensure_future(self._stream(int(pause[1]) / 1e3 if pause else 0.0))
         else:
             self._transport.write(_WHOLE)

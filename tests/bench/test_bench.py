@@ -58,9 +58,16 @@ class TestLoad:
         assert len(results.latencies) >= 2
 
     async def test_tokens_come_as_slowly_as_asked(self, engine: str) -> None:
-        results = await run(engine, 1, 0.01, request_bytes("engine", "mock", "", stream=True, pause_ms=2), stream=True)
+        request = request_bytes("engine", "mock", "", stream=True, pause_ms=2)
+        results = await run(engine, 1, 0.01, request, stream=True, pause_ms=2)
+        assert results.errors.total() == 0
         assert min(results.latencies) >= 0.002 * TOKENS
         assert min(results.first_tokens) < 0.002 * TOKENS
+
+    async def test_an_engine_that_was_not_told_to_pause_is_found_out(self, engine: str) -> None:
+        request = request_bytes("engine", "mock", "", stream=True, pause_ms=0)
+        results = await run(engine, 1, 0.01, request, stream=True, pause_ms=5)
+        assert set(results.errors) == {"the answer came faster than its tokens"}
 
     async def test_a_proxy_that_does_not_rename_the_model_is_found_out(self, engine: str) -> None:
         results = await run(
