@@ -85,10 +85,9 @@ class Metrics:
         series.total.observe(time.monotonic() - call.started)
         if call.first_byte_at is not None:
             series.first_byte.observe(call.first_byte_at - call.started)
-        if call.prompt_tokens:
-            series.prompt_tokens.inc(call.prompt_tokens)
-        if call.completion_tokens:
-            series.completion_tokens.inc(call.completion_tokens)
+        # A counter refuses what is below zero by raising, and what engines tell is not to be trusted with that.
+        series.prompt_tokens.inc(max(0, call.prompt_tokens or 0))
+        series.completion_tokens.inc(max(0, call.completion_tokens or 0))
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -1,0 +1,15 @@
+"""Counting never stands in an answer's way."""
+
+from __future__ import annotations
+
+from proxy.observability.call import Call
+from proxy.observability.metrics import Metrics
+
+
+def test_negative_token_counts_from_an_engine_count_as_none() -> None:
+    metrics = Metrics({})
+    metrics.record(Call("id", "POST", "/", model="m", engine="e", prompt_tokens=-5, completion_tokens=-7))
+    metrics.record(Call("id", "POST", "/", model="m", engine="e", prompt_tokens=2, completion_tokens=3))
+    text = metrics.render().decode()
+    assert 'switchboard_tokens_total{engine="e",kind="prompt",model="m"} 2.0' in text
+    assert 'switchboard_tokens_total{engine="e",kind="completion",model="m"} 3.0' in text
