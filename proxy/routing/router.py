@@ -9,6 +9,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.registry.models import ModelEntry, Registry
 
 WILDCARD = "*"
+MAX_NAME = 200  # characters, as the configuration allows
 
 
 class Router:
@@ -45,9 +46,10 @@ class Router:
         return self._names[default]
 
     def _unknown(self, name: str, task: Task | None) -> str:
-        near = difflib.get_close_matches(name, self._names, n=1)
+        # Comparing takes time in proportion to the name, and nothing that long is a slip of the pen.
+        near = difflib.get_close_matches(name, self._names, n=1) if len(name) <= MAX_NAME else []
         hint = f"Did you mean `{near[0]}`?" if near else self._offer(task)
-        return f"The model `{name[:200]}` does not exist. {hint}"
+        return f"The model `{name[:MAX_NAME]}` does not exist. {hint}"
 
     def _offer(self, task: Task | None) -> str:
         names = [entry.name for entry in self.registry.models if task in (None, entry.task)]

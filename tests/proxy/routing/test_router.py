@@ -48,3 +48,13 @@ def test_the_wildcard_takes_what_nobody_else_does_but_is_no_name() -> None:
     assert router(LLAMA, ANY).resolve("gpt-4o", "text") is LLAMA
     with pytest.raises(ApiError, match="does not exist"):
         router(LLAMA, ANY).find("*")
+
+
+def test_an_endless_name_is_refused_without_being_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared(*_: object, **__: object) -> list[str]:
+        raise AssertionError("seconds of the event loop's time")
+
+    monkeypatch.setattr("difflib.get_close_matches", compared)
+    with pytest.raises(ApiError, match="does not exist") as refused:
+        router(LLAMA).resolve("a" * 1_000_000, "text")
+    assert len(refused.value.message) < 400
