@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterator
 
+from proxy.errors import ApiError, ErrorCode
+
 _ONLY = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -16,6 +18,7 @@ def rename_model(body: bytes, name: str) -> bytes:
 
     body must be valid JSON (it was parsed before). A `model` inside messages or strings stays as it is.
     Where the key stands twice, both are replaced: which of them counts differs between parsers.
+    Raises INVALID for values nested so deeply that the key cannot be found.
 
     >>> rename_model(b'{"x": {"model": 1}, "model" : "a"}', "b")
     b'{"x": {"model": 1}, "model" : "b"}'
@@ -25,8 +28,12 @@ def rename_model(body: bytes, name: str) -> bytes:
         # Said once and not spelled with escapes: this is the key itself, since the body has one.
         return body[: only.start(1)] + replacement.encode() + body[only.end(1) :]
     text = body.decode("utf-8")
+    try:
+        values = list(_model_values(text))
+    except RecursionError as error:
+        raise ApiError(ErrorCode.INVALID, "The body is nested too deeply.") from error
     pieces, last = [], 0
-    for start, end in _model_values(text):
+    for start, end in values:
         pieces += [text[last:start], replacement]
         last = end
     return "".join((*pieces, text[last:])).encode("utf-8")
