@@ -37,6 +37,9 @@ async def read_json(request: web.Request) -> tuple[bytes, JsonObject]:
 
 async def read_body(request: web.Request) -> bytes:
     """The whole body, bounded by the application's limit. Raises TOO_LARGE, or INVALID when it was cut off."""
+    if (request.content_length or 0) > request.client_max_size:
+        # Said in advance: it need not be waited for.
+        raise too_large(request.client_max_size)
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge as error:

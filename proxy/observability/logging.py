@@ -9,6 +9,7 @@ from typing import Literal
 
 import orjson
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.tracebacks import ExceptionDictTransformer
 
 from proxy.observability.call import Call
@@ -51,6 +52,11 @@ class _ToStructlog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            # Not HTTP: nobody's fault here, so without a traceback; its text quotes the client's bytes, keys among them.
+            log.warning("malformed request", logger=record.name, reason=type(error).__name__)
+            return
         log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
