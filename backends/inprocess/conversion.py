@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from backends.base import Progress, Report
 from backends.errors import Unavailable
+from backends.inprocess.checkpoints import READING
 
 SAMPLE = 1 << 20
 
@@ -66,7 +67,8 @@ def _convert(source: Path, target: Path, quantization: str | None, copy: list[st
     transformers.utils.logging.disable_progress_bar()
     converter = _Converter(str(source), copy_files=copy, low_cpu_mem_usage=True)
     try:
-        converter.convert(str(target), quantization=quantization, force=True)
+        with READING:
+            converter.convert(str(target), quantization=quantization, force=True)
     except (ValueError, NotImplementedError, AttributeError, KeyError) as error:
         raise Unavailable("The model's architecture cannot be converted to CTranslate2's format.") from error
 

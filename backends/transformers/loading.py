@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
 from backends.errors import Unavailable
+from backends.inprocess.checkpoints import READING
 from backends.transformers.model import Model, Tokenizer
 
 UNKNOWN_CONTEXT = 4096
@@ -29,16 +30,17 @@ def load(directory: Path, *, device: str, compute_type: str) -> Model:
     place = choose_device(device)
     transformers.logging.disable_progress_bar()
     try:
-        network, tokenizer = _read(directory, compute_type, place)
+        with READING:
+            network, tokenizer = _read(directory, compute_type, place)
         return wrap(network.to(place).eval(), tokenizer, place)
     except torch.OutOfMemoryError as error:
         raise Unavailable(
-            f"{directory} does not fit into the memory of {place}; unload other models or use a smaller compute_type."
+            f"The model does not fit into the memory of {place}; unload other models or use a smaller compute_type."
         ) from error
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise Unavailable(
-            f"{directory} does not load as a causal language model ({str(error).strip().partition(chr(10))[0]}); it needs "
-            "config.json, *.safetensors and a tokenizer, of an architecture that this version of transformers knows."
+            "The model does not load as a causal language model: it needs config.json, *.safetensors and a tokenizer, of "
+            "an architecture that this version of transformers knows. The server's log has the cause."
         ) from error
 
 

@@ -62,8 +62,9 @@ def test_a_model_that_keeps_no_cache_is_told(random_model: Callable[[str], Path]
 def test_a_directory_that_is_no_language_model_is_told(tmp_path: Path, config: dict[str, str]) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
 
-    with pytest.raises(Unavailable, match="does not load as a causal language model"):
+    with pytest.raises(Unavailable, match="does not load as a causal language model") as told:
         load(tmp_path, device="cpu", compute_type="default")
+    assert str(tmp_path) not in told.value.message, "callers get to see it"
 
 
 def test_pickled_weights_are_not_read(random_model: Callable[[str], Path]) -> None:
