@@ -78,7 +78,9 @@ class LifecycleManager:
             backend = await self._engines.make(entry.engine)
             await backend.load(entry.spec, report)
         except BackendError as error:
-            self._log.error("model load failed", model=entry.name, error=error.message)
+            # In full: no request's words can be in it, and its paths are for the operator alone.
+            cause = {} if error.__cause__ is None else {"cause": repr(error.__cause__)}
+            self._log.error("model load failed", model=entry.name, error=error.message, **cause)
             raise
         else:
             self._ready.add(entry.name)

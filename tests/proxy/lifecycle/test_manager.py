@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from backends.base import EngineSpec, ModelSpec, Progress, Report
 from backends.errors import Unavailable
@@ -111,3 +112,14 @@ async def test_pipelines_are_made_when_needed_and_remote_engines_at_once() -> No
     assert made == ["far"]
     assert await engines.make("near") is await engines.make("near")
     assert made == ["far", "near"]
+
+
+async def test_the_log_says_why_a_load_failed(backend: SlowBackend) -> None:
+    backend.failure = Unavailable("It does not load.")
+    backend.failure.__cause__ = OSError("no file named model.safetensors in /models/m")
+    backend.go.set()
+    with structlog.testing.capture_logs() as lines, pytest.raises(Unavailable):
+        await manager(backend).ensure_ready(ENTRY)
+    failed = next(line for line in lines if line["event"] == "model load failed")
+    assert failed["error"] == "It does not load."
+    assert "model.safetensors in /models/m" in failed["cause"]
