@@ -15,6 +15,7 @@ from backends import REMOTE
 from backends.inprocess.cuda import device_count
 from proxy.app import build_app
 from proxy.hello import hello
+from proxy.http.server_log import ServerLog
 from proxy.keys import TRAFFIC
 from proxy.observability.logging import configure_logging
 from proxy.registry.models import Registry
@@ -73,6 +74,7 @@ def make_runner(app: web.Application) -> web.AppRunner:
         app,
         handler_cancellation=True,
         access_log=None,
+        logger=ServerLog(),
         auto_decompress=False,
         keepalive_timeout=KEEPALIVE_SECONDS,
         shutdown_timeout=SHUTDOWN_SECONDS,
