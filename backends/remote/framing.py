@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Protocol
 
 from backends.remote.heads import Head, ProtocolError
@@ -138,11 +139,18 @@ def whole_event_chunks(data: bytes) -> int:
     """
     if not data.endswith(b"\n\n\r\n"):
         return 0
-    line_end = data.find(b"\r\n", 0, 9)
-    size = len(data) - line_end - 4
-    if size >= 4 and data.startswith(b"%x\r\n" % size):  # one chunk: its size line follows from its length
-        return size
-    return _several_event_chunks(data)
+    size_line, size = _only_chunk(len(data))
+    return size if data.startswith(size_line) else _several_event_chunks(data)
+
+
+@lru_cache(maxsize=4096)
+def _only_chunk(length: int) -> tuple[bytes, int]:
+    """The size line, and the payload's size, of a chunk that takes up `length` bytes with its framing."""
+    for digits in range(1, 9):
+        size = length - digits - 4
+        if size >= 4 and len(size_line := b"%x\r\n" % size) == digits + 2:
+            return size_line, size
+    return b"\r", 0  # no chunk begins so
 
 
 def _several_event_chunks(data: bytes) -> int:

@@ -20,6 +20,8 @@ from backends.remote.sse import EventGate
 HELD_BACK = 256 * 1024  # bytes of an incomplete event that wait for its end; a longer one is let through as it comes
 WRITE_TIMEOUT = 60.0  # seconds for which a client may take nothing before it is given up
 
+LOOK_EVERY = 16 * 1024  # payload bytes between two looks at the client's buffer, on the hot path
+
 _TERMINAL_WITHIN = 4096
 
 
@@ -54,7 +56,9 @@ class Splice(Answer):
         "_aligned",
         "_chunked",
         "_gate",
+        "_look_at",
         "_outcome",
+        "_passed",
         "_recent",
         "_request",
         "_resuming",
@@ -80,6 +84,8 @@ class Splice(Answer):
         self._gate = EventGate(HELD_BACK)
         self._recent: deque[bytes] = deque(maxlen=accounting.KEPT_READS)
         self._resuming: asyncio.Task[None] | None = None
+        self._passed = 0  # payload bytes that went through as they were
+        self._look_at = 0
         self._started = False
         self._stream = False  # the answer is server-sent events
         self._chunked = False  # we frame the body towards the client
@@ -150,12 +156,19 @@ class Splice(Answer):
         if self._aligned:
             size = whole_event_chunks(data)
             if size:
-                sink = self._sink
-                sink.write(data)
+                self._sink.write(data)
                 self._recent.append(data)
-                self._outcome.body_bytes += size
-                if sink.full:
-                    self._pause()
+                self._passed += size
+                if self._passed >= self._look_at:
+                    self._look()
+                return
+            last = data.endswith(LAST_CHUNK) and whole_event_chunks(data[: -len(LAST_CHUNK)])
+            if last and self._complete(data):
+                self._sink.write(data)
+                self._recent.append(data)
+                self._passed += last
+                self.release()
+                self.settle()
                 return
         payload = self._gate.feed(self.decoder.feed(data))
         if self.decoder.done:
@@ -164,6 +177,12 @@ class Splice(Answer):
         if payload:
             self._send(payload)
         self._align()
+
+    def _look(self) -> None:
+        """See whether the client keeps up: not after each event, since asking costs more than passing it on."""
+        self._look_at = self._passed + LOOK_EVERY
+        if self._sink.full:
+            self._pause()
 
     def _align(self) -> None:
         """See whether the next read may be passed on as it is."""
@@ -252,6 +271,7 @@ class Splice(Answer):
         if not self._started:
             return
         outcome = self._outcome
+        outcome.body_bytes += self._passed
         kept = self._tail(accounting.MAX_TAIL if self._stream else accounting.MAX_JSON)
         seen = accounting.of_stream(kept) if self._stream else accounting.of_json(kept)
         outcome.usage, outcome.finish_reason = seen.usage, seen.finish_reason
