@@ -45,7 +45,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app = web.Application(
         client_max_size=int(settings.max_body_mb * 1e6),
         middlewares=[
-            observe(dialect_of, metrics, AccessLog()),
+            observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format)),
             render_errors(dialect_of),
             authenticate(keys, dialect_of),
         ],
