@@ -94,6 +94,9 @@ class Splice(Answer):
     # ------------------------------------------------------------------- the beginning
 
     def accept(self, head: Head, rest: bytes) -> None:
+        if head.content_type.startswith("text/html"):
+            # Whatever stands in the engine's place; an SDK that streams would read it as an answer without words.
+            raise ProtocolError("a web page")
         self._stream = head.is_event_stream and not self.decoder.done
         if not self._stream:
             if "json" in head.content_type:

@@ -20,6 +20,7 @@ ASK = {"model": "tiny", "messages": [{"role": "user", "content": "Tell me a stor
     [
         (Fault(kind="reset"), 502),
         (Fault(kind="garbage"), 502),
+        (Fault(kind="not_json"), 502),
         (Fault(kind="hang"), 504),
         (Fault(kind="status", status=500), 500),
         (Fault(kind="status", status=503), 503),
@@ -98,6 +99,14 @@ async def test_after_the_first_byte_it_is_an_event_and_sdks_raise(
     assert text or fault.kind == "garbage"
     assert (whole.choices[0].message.content or "").startswith(text)
     assert len(engine.requests) == 2, "a stream that broke is never asked for again"
+
+
+async def test_a_stream_asked_for_in_other_words_is_held_to_its_end_all_the_same(
+    door: str, engine: VllmDouble, http: aiohttp.ClientSession
+) -> None:
+    engine.fail(Fault(kind="end", after=3))
+    async with http.post(f"{door}/v1/chat/completions", json={**ASK, "stream": 1}) as answer:
+        assert b"ended the stream early" in await answer.read()
 
 
 async def test_an_error_as_the_first_event_is_still_a_status(sdk: AsyncOpenAI, engine: VllmDouble) -> None:
