@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     )
 
     # Limits
-    max_body_mb: float = Field(64.0, gt=0, description="Largest JSON body accepted, in MB.")
+    max_body_mb: float = Field(32.0, gt=0, description="Largest JSON body accepted, in MB.")
     max_audio_mb: float = Field(200.0, gt=0, description="Largest audio upload accepted, in MB.")
     max_audio_seconds: float = Field(7200.0, gt=0, description="Longest audio accepted, in seconds after decoding.")
 

@@ -259,6 +259,10 @@ class Splice(Answer):
         if not isinstance(error, BackendError):
             self._sink.abort()
             return
+        if self._stream and self._request.terminal and self._complete(b"") and not self._gate.held:
+            # The stream had said its last word; only its framing never ended. An error now would spoil a whole answer.
+            self._sink.write(LAST_CHUNK if self._chunked else b"")
+            return
         self._outcome.error = error
         # Inside a torn event, or a body without events, nothing that we add could be told from the engine's bytes.
         if not self._stream or self._gate.torn:
