@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
 
 import ctranslate2
@@ -26,7 +25,8 @@ from backends.types import Event, Request, Translate
 class TranslationBackend:
     """Serves Translate requests with models that run here, one batch after the other.
 
-    spec.data is where converted models are kept.
+    A request hands in its next batch only after the last, so that those of several requests take turns, and one whose
+    caller has left hands in no more. spec.data is where converted models are kept.
     """
 
     def __init__(self, spec: EngineSpec) -> None:
@@ -68,9 +68,10 @@ class TranslationBackend:
         if pipeline is None:
             raise Unavailable(f"{model.label} is not loaded; load it first.")
         plan = pipeline.plan(request)
-        async with aclosing(self._running.stream(lambda left: pipeline.translate(request.texts, plan, left))) as events:
-            async for event in events:
-                yield event
+        batches = pipeline.translate(request.texts, plan)
+        while (done := await self._running.call(lambda: next(batches, None))) is not None:
+            for translated in done:
+                yield translated
 
     async def close(self) -> None:
         """Stop what runs and let every model go."""

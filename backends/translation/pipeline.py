@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from threading import Event as Flag
 
+from backends.errors import Invalid
 from backends.translation.checkpoint import Checkpoint
 from backends.translation.decoding import Decoding, checkpoint_decoding, choose
 from backends.translation.engine import Engine
 from backends.translation.family import Family, Framed, Pair
-from backends.translation.segment import Document, Sentence, join, shorten, split
+from backends.translation.segment import Sentence, join, shorten, split
 from backends.translation.tokenizer import Tokenizer
 from backends.types import Translate, Translated
 
+MOST_TEXTS = 4096
+MOST_CHARACTERS = 1_000_000
 _BATCH_SENTENCES = 256
+_BATCH_TOKENS = 4096
+_BATCH_PARTS = 4096
 _LONGEST_SENTENCE = 256
+_LONGEST_PIECE = 16  # characters; a piece of text that is longer is cut without being asked for its tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,15 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """Text number `index`, its sentences, and each one as the model wants it."""
+class Part:
+    """A sentence of a text as it is written, and as the model wants it; None = nothing to translate.
 
-    index: int
-    document: Document
-    framed: tuple[Framed, ...]
+    last: nothing of the text follows, not even the sentence, which is empty.
+    """
+
+    sentence: Sentence
+    framed: Framed | None = None
+    last: bool = False
 
 
 class Pipeline:
@@ -52,58 +59,87 @@ class Pipeline:
 
     def plan(self, request: Translate) -> Plan:
         """Check a request against the model, without running it. Raises Invalid(param)."""
+        _check_size(request.texts)
         decoding = choose(request, self._default, self._room)
         return Plan(self._family.pair(request.source, request.target), decoding, request.max_input_length)
 
-    def translate(self, texts: Sequence[str], plan: Plan, stop: Flag) -> Generator[Translated, None, None]:
-        """Each text's translation, in order; no new batch is begun once stop is set. Raises Broken."""
-        prepared = (self._prepare(index, text, plan) for index, text in enumerate(texts))
-        for group in _groups(prepared):
-            answers = self._search([framed for item in group for framed in item.framed], plan.decoding, stop)
-            for item in group:
-                own = list(islice(answers, len(item.framed)))
-                if stop.is_set():
-                    return
-                yield Translated(item.index, join(item.document, own), plan.pair.source, plan.pair.target)
+    def translate(self, texts: Sequence[str], plan: Plan) -> Iterator[list[Translated]]:
+        """Each text's translation, in order. Every item is one batch's work and the texts that it completed, often none.
 
-    def _search(self, framed: Sequence[Framed], decoding: Decoding, stop: Flag) -> Iterator[str]:
-        for start in range(0, len(framed), _BATCH_SENTENCES):
-            if stop.is_set():
-                return
-            for pieces in self._engine.search(framed[start : start + _BATCH_SENTENCES], decoding):
-                yield self._tokenizer.text([piece for piece in pieces if piece not in self._special])
+        Nothing runs between two items: who asks for no more has stopped the work. Raises Broken and Overloaded.
+        """
+        index, sentences, translations = 0, list[Sentence](), list[str]()
+        for batch in _batches(self._parts(texts, plan)):
+            answers = iter(self._search([part.framed for part in batch if part.framed], plan.decoding))
+            done = list[Translated]()
+            for part in batch:
+                if part.last:
+                    done.append(Translated(index, join(sentences, translations), plan.pair.source, plan.pair.target))
+                    index, sentences, translations = index + 1, [], []
+                else:
+                    sentences.append(part.sentence)
+                    translations.append(next(answers) if part.framed else "")
+            yield done
 
-    def _prepare(self, index: int, text: str, plan: Plan) -> Prepared:
-        document = split(text)
-        sentences, framed, left = list[Sentence](), list[Framed](), plan.max_input_tokens
-        for sentence, pieces in self._pieces(document.sentences):
-            if left is not None and len(pieces) >= left:
-                sentences.append(replace(sentence, gap="" if len(pieces) > left else sentence.gap))
-                framed.append(self._family.frame(pieces[:left], plan.pair))
-                break
-            left = None if left is None else left - len(pieces)
-            sentences.append(sentence)
-            framed.append(self._family.frame(pieces, plan.pair))
-        return Prepared(index, Document(document.lead, tuple(sentences)), tuple(framed))
+    def _search(self, framed: Sequence[Framed], decoding: Decoding) -> list[str]:
+        answers = self._engine.search(framed, decoding) if framed else []
+        return [self._tokenizer.text([piece for piece in pieces if piece not in self._special]) for pieces in answers]
 
-    def _pieces(self, sentences: Sequence[Sentence]) -> Iterator[tuple[Sentence, list[str]]]:
-        for sentence in sentences:
-            pieces = self._tokenizer.pieces(sentence.text)
-            if len(pieces) <= self._longest:
-                yield sentence, pieces
+    def _parts(self, texts: Sequence[str], plan: Plan) -> Iterator[Part]:
+        for text in texts:
+            yield from self._read(text, plan)
+            yield Part(Sentence(""), last=True)
+
+    def _read(self, text: str, plan: Plan) -> Iterator[Part]:
+        """The sentences of a text, as far as it is to be translated."""
+        left = plan.max_input_tokens
+        for sentence, pieces in self._pieces(split(text)):
+            if not sentence.text:
+                yield Part(sentence)
                 continue
-            for part in shorten(sentence, lambda text: len(self._tokenizer.pieces(text)) <= self._longest):
+            if left == 0:
+                return
+            if left is not None and len(pieces) > left:
+                yield Part(replace(sentence, gap=""), self._family.frame(pieces[:left], plan.pair))
+                return
+            left = None if left is None else left - len(pieces)
+            yield Part(sentence, self._family.frame(pieces, plan.pair))
+
+    def _pieces(self, sentences: Iterator[Sentence]) -> Iterator[tuple[Sentence, list[str]]]:
+        for sentence in sentences:
+            for part in shorten(sentence, self._fits):
                 yield part, self._tokenizer.pieces(part.text)
 
+    def _fits(self, text: str) -> bool:
+        return len(text) <= self._longest * _LONGEST_PIECE and len(self._tokenizer.pieces(text)) <= self._longest
 
-def _groups(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:
-    """Texts in order, as many together as make about one batch; a long text is a group of its own."""
-    group, sentences = list[Prepared](), 0
-    for item in prepared:
-        if group and sentences + len(item.framed) > _BATCH_SENTENCES:
-            yield group
-            group, sentences = [], 0
-        group.append(item)
-        sentences += len(item.framed)
-    if group:
-        yield group
+
+def _check_size(texts: Sequence[str]) -> None:
+    """Raise Invalid for more than one request may ask for."""
+    if len(texts) > MOST_TEXTS:
+        raise Invalid(
+            f"The request has {len(texts)} texts, and at most {MOST_TEXTS} are translated at once; "
+            "send the rest in requests of their own.",
+            param="texts",
+        )
+    characters = sum(map(len, texts))
+    if characters > MOST_CHARACTERS:
+        raise Invalid(
+            f"The request has {characters} characters, and at most {MOST_CHARACTERS} are translated at once; "
+            "send the rest in requests of their own.",
+            param="texts",
+        )
+
+
+def _batches(parts: Iterator[Part]) -> Iterator[list[Part]]:
+    """Parts in order, as many together as are translated, or merely read, in a short time."""
+    batch, sentences, tokens = list[Part](), 0, 0
+    for part in parts:
+        size = len(part.framed.tokens) if part.framed else 0
+        if sentences == _BATCH_SENTENCES or len(batch) == _BATCH_PARTS or (sentences and tokens + size > _BATCH_TOKENS):
+            yield batch
+            batch, sentences, tokens = [], 0, 0
+        batch.append(part)
+        sentences, tokens = sentences + bool(part.framed), tokens + size
+    if batch:
+        yield batch

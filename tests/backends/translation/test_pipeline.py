@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event as Flag
 
 import pytest
 
-from backends.errors import Broken
+from backends.errors import Broken, Invalid
 from backends.inprocess.conversion import converted
 from backends.translation.checkpoint import read_checkpoint
 from backends.translation.decoding import Decoding
 from backends.translation.engine import CTranslate2Engine, Engine, GenerateEngine
 from backends.translation.family import Framed, Pair, detect
-from backends.translation.pipeline import Pipeline
+from backends.translation.pipeline import MOST_CHARACTERS, MOST_TEXTS, Pipeline
 from backends.translation.tokenizer import open_tokenizer
 from backends.types import Translate
 
@@ -54,9 +53,9 @@ def test_a_request_is_one_batch_until_it_is_large(nano: Path, engine: CTranslate
     recorded = Recorded(engine)
     pipeline = _pipeline(nano, recorded)
     plan = pipeline.plan(Translate(texts=(), source="en", target="fr"))
-    assert len(list(pipeline.translate(["My dog sleeps. Yes.", "42", "No."] * 20, plan, Flag()))) == 60
+    assert [len(done) for done in pipeline.translate(["My dog sleeps. Yes.", "42", "No."] * 20, plan)] == [60]
     assert recorded.batches == [60]
-    assert len(list(pipeline.translate(["My dog sleeps. " * 600], plan, Flag()))) == 1
+    assert [len(done) for done in pipeline.translate(["My dog sleeps. " * 600], plan)] == [0, 0, 1]
     assert recorded.batches[1:] == [256, 256, 88]
 
 
@@ -68,7 +67,7 @@ def test_max_input_length_counts_over_the_sentences_of_a_text(
     pipeline, tokenizer = _pipeline(nano, recorded), open_tokenizer(nano)
     sentences = ["My dog sleeps.", "The cat drinks water.", "No."]
     plan = pipeline.plan(Translate(texts=(), source="en", target="fr", max_input_length=length))
-    list(pipeline.translate([" ".join(sentences)], plan, Flag()))
+    list(pipeline.translate([" ".join(sentences)], plan))
     whole = [piece for sentence in sentences for piece in tokenizer.pieces(sentence)]
     assert [piece for sentence in recorded.sentences for piece in sentence.tokens[1:-1]] == whole[:length]
 
@@ -77,26 +76,42 @@ def test_an_endless_sentence_reaches_the_engine_whole(nano: Path, engine: CTrans
     recorded = Recorded(engine)
     pipeline, tokenizer = _pipeline(nano, recorded), open_tokenizer(nano)
     text = "my dog sleeps, " * 100 + "my cat runs " * 100 + "a" * 500
-    list(pipeline.translate([text], pipeline.plan(Translate(texts=(), source="en", target="fr")), Flag()))
+    list(pipeline.translate([text], pipeline.plan(Translate(texts=(), source="en", target="fr"))))
     parts = [tokenizer.text(sentence.tokens[1:-1]) for sentence in recorded.sentences]
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")
     assert max(len(sentence.tokens) for sentence in recorded.sentences) <= 129
 
 
-@pytest.mark.parametrize("texts", [["My dog sleeps."] * 2000, ["My dog sleeps. " * 2000, "Yes."]])
-def test_no_batch_is_begun_for_nobody(texts: list[str], nano: Path, engine: CTranslate2Engine) -> None:
-    stop = Flag()
+def test_long_sentences_make_small_batches(nano: Path, engine: CTranslate2Engine) -> None:
+    recorded = Recorded(engine)
+    pipeline = _pipeline(nano, recorded)
+    plan = pipeline.plan(Translate(texts=(), source="en", target="fr", max_new_tokens=1))
+    list(pipeline.translate(["my dog sleeps and " * 1000], plan))
+    longest = max(len(sentence.tokens) for sentence in recorded.sentences)
+    assert len(recorded.batches) > 1
+    assert max(recorded.batches) * longest < 2 * 4096
 
-    class Leaving(Recorded):
-        def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
-            stop.set()
-            return super().search(sentences, decoding)
 
-    leaving = Leaving(engine)
-    pipeline = _pipeline(nano, leaving)
-    plan = pipeline.plan(Translate(texts=(), source="en", target="fr"))
-    assert list(pipeline.translate(texts, plan, stop)) == []
-    assert leaving.batches == [256]
+@pytest.mark.parametrize("text", ["1\n" * 50_000, "My dog sleeps. " * 5000, "a" * 60_000])
+def test_no_step_reads_all_of_a_long_text(text: str, nano: Path, engine: CTranslate2Engine) -> None:
+    pipeline = _pipeline(nano, engine)
+    plan = pipeline.plan(Translate(texts=(), source="en", target="fr", max_new_tokens=1))
+    steps = pipeline.translate([text], plan)
+    assert [next(steps), next(steps)] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (("a",) * (MOST_TEXTS + 1), "4097 texts, and at most 4096"),
+        (("a" * MOST_CHARACTERS, "b"), "1000001 characters, and at most 1000000"),
+    ],
+)
+def test_what_is_too_much_for_one_request_is_refused_with_both_numbers(
+    texts: tuple[str, ...], told: str, nano: Path, engine: CTranslate2Engine
+) -> None:
+    with pytest.raises(Invalid, match=told):
+        _pipeline(nano, engine).plan(Translate(texts=texts, source="en", target="fr"))
 
 
 def test_languages_mix_in_a_batch(nano: Path, engine: CTranslate2Engine) -> None:
