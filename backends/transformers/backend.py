@@ -15,9 +15,12 @@ from backends.inprocess.hub import Hub
 from backends.transformers.generation import Generation
 from backends.transformers.loading import choose_device, load
 from backends.transformers.model import Model
-from backends.transformers.plan import make_plan
+from backends.transformers.options import settle
+from backends.transformers.plan import Plan, read_prompt, write_prompt
 from backends.transformers.prompts import refuse_unsupported
 from backends.types import Chat, Complete, Event, Request, Usage
+
+LONG = 16_384
 
 
 class TransformersBackend:
@@ -25,7 +28,8 @@ class TransformersBackend:
 
     Every pass through a model is one piece of work for one thread, and a request hands in its next piece only after
     the last: the thread's queue, first come first served, is what interleaves requests token by token. A caller who
-    leaves hands in no more.
+    leaves hands in no more. Prompts are read beside that, each one a piece of work; those of more than LONG characters
+    have a line of their own, so that others wait for none of them.
     """
 
     def __init__(self, spec: EngineSpec, *, active: int = 16) -> None:
@@ -33,6 +37,8 @@ class TransformersBackend:
         self._hub = Hub()
         self._loader = Executor(f"{spec.name}-load")
         self._worker = Executor(spec.name)
+        self._reader = Executor(f"{spec.name}-read")
+        self._long_reader = Executor(f"{spec.name}-read-long")
         self._places = asyncio.Semaphore(active)
         self._loading = asyncio.Lock()
         self._models: dict[ModelSpec, Model] = {}
@@ -72,7 +78,7 @@ class TransformersBackend:
         refuse_unsupported(request)
         if model not in self._models:
             raise Unavailable(f"{model.label} is not loaded; load it and try again.", retry_after=1.0)
-        plan = await self._worker.call(make_plan, self._models[model], request)
+        plan = await self._plan(self._models[model], request)
         completion_tokens = 0
         async with self._places:
             for number in range(len(plan.prompts)):
@@ -87,9 +93,20 @@ class TransformersBackend:
 
     async def close(self) -> None:
         """Let go of all models and threads, after the pass that is running."""
-        await self._worker.close()
+        for executor in (self._worker, self._reader, self._long_reader):
+            await executor.close()
         await self._loader.close()
         self._models.clear()
+
+    async def _plan(self, model: Model, request: Chat | Complete) -> Plan:
+        """The request with its options settled and its prompts read. Raises Invalid and Unsupported, naming the field."""
+        options = settle(request.sampling, model.defaults, model.vocabulary)
+        prompts = []
+        for number in range(1 if isinstance(request, Chat) else len(request.prompts)):
+            written = await self._reader.call(write_prompt, model, request, number)
+            reader = self._long_reader if len(written) > LONG else self._reader
+            prompts.append(await reader.call(read_prompt, model, options, request, written))
+        return Plan(model, options, tuple(prompts))
 
     async def _step(self, generation: Generation) -> list[Event]:
         try:

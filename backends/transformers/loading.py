@@ -60,6 +60,7 @@ def wrap(network: torch.nn.Module, tokenizer: Tokenizer, device: str) -> Model:
         device=device,
         context=context,
         vocabulary=config.vocab_size,
+        longest=max(map(len, tokenizer.get_vocab())),
         ends=_ends(network.generation_config.eos_token_id, tokenizer),
         defaults=_defaults(network.generation_config),
         anchor=tuple(tokenizer.encode("a", add_special_tokens=False)),

@@ -24,8 +24,11 @@ class Tokenizer(Protocol):
 
     chat_template: str | dict[str, str] | None
 
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Text to token ids."""
+    def encode(self, text: str, *, add_special_tokens: bool, verbose: bool = True) -> list[int]:
+        """Text to token ids. verbose: log when they are many."""
+
+    def get_vocab(self) -> Mapping[str, int]:
+        """Every token as the vocabulary spells it, in no fewer characters than it stands for, and its id."""
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
         """Token ids to text."""
@@ -41,12 +44,13 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded model, shared by all its requests; only one thread at a time may use it.
+    """A loaded model, shared by all its requests; only one thread at a time may run its network.
 
-    context: tokens it can attend to; vocabulary: number of token ids; ends: ids that end an answer; defaults: the
-    sampling options of its generation_config; anchor: the tokens of an ordinary word; cache_name: under which name its
-    forward pass takes and gives the cache; last_only: its arguments to compute no logits but the last; stretch: how
-    many tokens of a prompt it reads in one pass, so that a long prompt does not hold up everybody else's next token.
+    context: tokens it can attend to; vocabulary: number of token ids; longest: characters of its longest token; ends:
+    ids that end an answer; defaults: the sampling options of its generation_config; anchor: the tokens of an ordinary
+    word; cache_name: under which name its forward pass takes and gives the cache; last_only: its arguments to compute
+    no logits but the last; stretch: how many tokens of a prompt it reads in one pass, so that a long prompt does not
+    hold up everybody else's next token.
     """
 
     network: torch.nn.Module
@@ -54,6 +58,7 @@ class Model:
     device: str
     context: int
     vocabulary: int
+    longest: int
     ends: frozenset[int]
     defaults: Mapping[str, float]
     anchor: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""A request checked and laid out as generations, one for each of its prompts."""
+"""A request laid out as generations, one for each of its prompts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from backends.transformers.choice import Choice
 from backends.transformers.detokenize import Detokenizer
 from backends.transformers.generation import Generation
 from backends.transformers.model import Model
-from backends.transformers.options import Options, room, settle
-from backends.transformers.prompts import chat_tokens, completion_tokens
+from backends.transformers.options import Options, room
+from backends.transformers.prompts import chat_text, chat_tokens, completion_tokens, refuse_too_long
 from backends.transformers.sampling import Sampler
 from backends.transformers.stopping import StopStrings
 from backends.types import Chat, Complete, Delta, Event, Finish
@@ -67,21 +67,24 @@ class Plan:
         )
 
 
-def make_plan(model: Model, request: Chat | Complete) -> Plan:
-    """Settle options, apply the template, count tokens. Raises Invalid and Unsupported, naming the field."""
-    options = settle(request.sampling, model.defaults, model.vocabulary)
-    if isinstance(request, Chat):
-        tokens = chat_tokens(request, model.tokenizer)
-        return Plan(
-            model,
-            options,
-            (Prompt(tokens, room(options, prompt=len(tokens), context=model.context, param="messages")),),
-        )
-    return Plan(model, options, tuple(_prompt(model, options, prompt, echo=request.echo) for prompt in request.prompts))
+def write_prompt(model: Model, request: Chat | Complete, number: int) -> str | tuple[int, ...]:
+    """Prompt `number` as text, or as the token ids that the caller sent. Raises Invalid and Unsupported, naming the field."""
+    prompt = chat_text(request, model) if isinstance(request, Chat) else request.prompts[number]
+    refuse_too_long(prompt, model, _field(request))
+    return prompt
 
 
-def _prompt(model: Model, options: Options, prompt: str | tuple[int, ...], *, echo: bool) -> Prompt:
-    tokens = completion_tokens(prompt, model.tokenizer, model.vocabulary)
-    budget = room(options, prompt=len(tokens), context=model.context, param="prompt", least=0 if echo else 1)
-    text = prompt if isinstance(prompt, str) else model.decode(prompt)
+def read_prompt(model: Model, options: Options, request: Chat | Complete, written: str | tuple[int, ...]) -> Prompt:
+    """A prompt's tokens and the room that they leave. Raises Invalid, naming the field."""
+    if isinstance(written, str) and isinstance(request, Chat):
+        tokens = chat_tokens(written, model.tokenizer)
+    else:
+        tokens = completion_tokens(written, model.tokenizer, model.vocabulary)
+    echo = isinstance(request, Complete) and request.echo
+    budget = room(options, prompt=len(tokens), context=model.context, param=_field(request), least=0 if echo else 1)
+    text = written if isinstance(written, str) else model.decode(written)
     return Prompt(tokens, budget, text if echo else "")
+
+
+def _field(request: Chat | Complete) -> str:
+    return "messages" if isinstance(request, Chat) else "prompt"

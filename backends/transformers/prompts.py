@@ -1,4 +1,4 @@
-"""A request's prompts as token ids: the chat template applied, or text as it stands; what cannot be honoured is refused."""
+"""A request's prompts as text and as token ids: the chat template applied, or text as it stands; what cannot be is refused."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ import jinja2
 
 from backends.errors import Invalid, Unsupported
 from backends.transformers.messages import conversation
-from backends.transformers.model import Tokenizer
+from backends.transformers.model import Model, Tokenizer
 from backends.types import Chat, Complete, Json
 
+MOST_PROMPTS = 128
+# What the template is given beside the caller's arguments, and what its renderer keeps for itself.
+_RENDERER_NAMES = frozenset({"messages", "conversations", "self"})
 _TEMPLATE_SWITCHES = frozenset({"add_generation_prompt", "continue_final_message", "documents"})
 
 
 def refuse_unsupported(request: Chat | Complete) -> None:
-    """Raise Unsupported for the first option that this engine cannot honour."""
+    """Raise Unsupported for the first option that this engine cannot honour, Invalid for what makes no sense."""
     if isinstance(request, Complete):
+        if len(request.prompts) > MOST_PROMPTS:
+            raise Invalid(
+                f"The request has {len(request.prompts)} prompts, and this engine takes at most {MOST_PROMPTS} at once; "
+                "send the rest in requests of their own.",
+                param="prompt",
+            )
         if request.suffix:
             raise Unsupported(
                 "suffix: this engine continues a prompt and cannot fill in; leave suffix out.", param="suffix"
@@ -39,24 +48,50 @@ def refuse_unsupported(request: Chat | Complete) -> None:
         )
 
 
-def chat_tokens(request: Chat, tokenizer: Tokenizer) -> list[int]:
+def refuse_too_long(prompt: str | tuple[int, ...], model: Model, param: str) -> None:
+    """Raise Invalid for a prompt that cannot fit into the context, whatever its tokens are: found without counting them."""
+    unit, most = ("characters", model.context * model.longest) if isinstance(prompt, str) else ("tokens", model.context)
+    if len(prompt) > most:
+        raise Invalid(
+            f"The prompt has {len(prompt)} {unit} and the model's context is {model.context} tokens, at most {most} {unit}; "
+            "shorten the prompt.",
+            param=param,
+        )
+
+
+def chat_text(request: Chat, model: Model) -> str:
     """The conversation as the model's chat template writes it, ready for the assistant's turn.
 
     tools, there only under tool_choice none, go to the template as vLLM has it. Raises Unsupported for a model without
-    a template, Invalid for what the template refuses.
+    a template, Invalid for what the template refuses and for more messages than the context has tokens.
     """
+    tokenizer = model.tokenizer
     if tokenizer.chat_template is None:
         raise Unsupported(
             "This model has no chat template: use /v1/completions, or a model tuned for chat.", param="messages"
+        )
+    if len(request.messages) > model.context:
+        raise Invalid(
+            f"There are {len(request.messages)} messages and the model's context is {model.context} tokens; leave out some.",
+            param="messages",
         )
     tools = request.tools or None
     args = {"add_generation_prompt": True, **_template_args(request, tokenizer)}
     try:
         knows_developer = "developer" in tokenizer.get_chat_template(tools=tools)
         messages = conversation(request.messages, knows_developer=knows_developer)
-        text = tokenizer.apply_chat_template(messages, tools, tokenize=False, **args)
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        return tokenizer.apply_chat_template(messages, tools, tokenize=False, **args)
+    except jinja2.TemplateError as error:
         raise Invalid(f"The model's chat template refuses these messages: {error}", param="messages") from error
+    except (TypeError, ValueError) as error:
+        raise Invalid(
+            "The model's chat template cannot make sense of these messages, tools or chat_template_kwargs.",
+            param="messages",
+        ) from error
+
+
+def chat_tokens(text: str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens of what the template wrote, which has the tokenizer's own in it. Raises Invalid for half characters."""
     return _encode(text, tokenizer, param="messages", whole=False)
 
 
@@ -73,14 +108,18 @@ def completion_tokens(prompt: str | tuple[int, ...], tokenizer: Tokenizer, vocab
 
 def _encode(text: str, tokenizer: Tokenizer, *, param: str, whole: bool) -> list[int]:
     """The text's tokens; whole: with those that the tokenizer puts around a text."""
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise Invalid("The text has half of a surrogate pair (U+D800 to U+DFFF), which is no character.", param=param)
-    return tokenizer.encode(text, add_special_tokens=whole)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid(
+            "The text has half of a surrogate pair (U+D800 to U+DFFF), which is no character.", param=param
+        ) from error
+    return tokenizer.encode(text, add_special_tokens=whole, verbose=False)
 
 
 def _template_args(request: Chat, tokenizer: Tokenizer) -> dict[str, Json]:
     """The caller's own template arguments; those that steer the tokenizer instead of the template are refused."""
-    reserved = set(inspect.signature(tokenizer.apply_chat_template).parameters) - _TEMPLATE_SWITCHES
+    reserved = _RENDERER_NAMES.union(inspect.signature(tokenizer.apply_chat_template).parameters) - _TEMPLATE_SWITCHES
     for name in request.template_args:
         if name in reserved:
             raise Unsupported(

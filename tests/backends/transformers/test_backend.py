@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import pairwise
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from backends.base import EngineSpec, ModelSpec, Progress
 from backends.errors import Broken, Invalid, Overloaded, Unavailable, Unsupported
-from backends.transformers.backend import TransformersBackend
+from backends.transformers.backend import LONG, TransformersBackend
 from backends.transformers.generation import Generation
-from backends.types import Chat, Delta, Event, Finish, JsonObject, Sampling, Transcribe, Usage
+from backends.types import Chat, Complete, Delta, Event, Finish, JsonObject, Sampling, Transcribe, Usage
 
 GREEDY = Sampling(temperature=0.0)
 FRANCE = "What is the capital of France?"
@@ -171,6 +173,81 @@ async def test_a_mistake_does_not_wait_for_a_place(backend: TransformersBackend,
         await anext(second)
         with pytest.raises(Invalid, match="max_tokens is 5000"):
             await collect(backend.run(nano, chat(FRANCE, sampling=replace(GREEDY, max_tokens=5000))))
+
+
+class Reading:
+    """The texts that a tokenizer was given, in order; long ones wait until they may go on."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.go_on = threading.Event()
+        self._began = threading.Event()
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+        self._began.set()
+        if len(text) > LONG:
+            assert self.go_on.wait(5.0)
+
+    async def began(self) -> None:
+        assert await asyncio.to_thread(self._began.wait, 5.0)
+
+
+@pytest.fixture
+def reading(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
+    reading = Reading()
+    encode = PreTrainedTokenizerBase.encode
+
+    def noted(self: PreTrainedTokenizerBase, text: str, **options: bool) -> list[int]:
+        reading.note(text)
+        tokens: list[int] = encode(self, text, **options)
+        return tokens
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "encode", noted)
+    yield reading
+    reading.go_on.set()
+
+
+async def test_nobody_waits_for_a_long_prompt_to_be_read(
+    backend: TransformersBackend, nano: ModelSpec, reading: Reading
+) -> None:
+    story = "hello world " * 1500
+    long = asyncio.create_task(answer(backend, nano, story))
+    await reading.began()
+
+    assert await answer(backend, nano, FRANCE) == "The capital of France is Paris."
+    assert len(reading.texts) == 2
+    reading.go_on.set()
+    with pytest.raises(Invalid, match=r"The prompt has \d+ tokens"):
+        await long
+
+
+async def test_many_prompts_are_read_in_turn_with_others_and_not_for_nobody(
+    backend: TransformersBackend, nano: ModelSpec, reading: Reading
+) -> None:
+    story = "hello world " * 100
+    many = asyncio.create_task(collect(backend.run(nano, Complete(prompts=(story,) * 128, sampling=GREEDY))))
+    await reading.began()
+    one = asyncio.create_task(answer(backend, nano, FRANCE))
+    await asyncio.wait([one])
+    short = next(number for number, text in enumerate(reading.texts) if text != story)
+    many.cancel()
+    await asyncio.wait([many])
+    so_far = len(reading.texts)
+    await answer(backend, nano, FRANCE)
+
+    assert one.result() == "The capital of France is Paris."
+    assert short < 10
+    assert len(reading.texts) <= so_far + 2
+
+
+async def test_a_prompt_that_cannot_fit_is_refused_unread(
+    backend: TransformersBackend, nano: ModelSpec, reading: Reading
+) -> None:
+    with pytest.raises(Invalid, match="characters"):
+        await answer(backend, nano, "a" * 1_000_000)
+
+    assert reading.texts == []
 
 
 async def test_a_model_is_loaded_once_and_told_about(nano: ModelSpec) -> None:

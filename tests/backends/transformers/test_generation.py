@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from backends.errors import Invalid
 from backends.transformers.loading import load
 from backends.transformers.model import Model
-from backends.transformers.plan import make_plan
+from backends.transformers.options import settle
+from backends.transformers.plan import Plan, read_prompt, write_prompt
 from backends.types import Chat, Complete, Delta, Event, Finish, Sampling, TokenLogprob
 
 GREEDY = Sampling(temperature=0.0)
@@ -28,6 +29,13 @@ QUESTIONS = (
 
 def chat(question: str, sampling: Sampling = GREEDY) -> Chat:
     return Chat(messages=({"role": "user", "content": question},), sampling=sampling)
+
+
+def make_plan(model: Model, request: Chat | Complete) -> Plan:
+    options = settle(request.sampling, model.defaults, model.vocabulary)
+    numbers = range(1 if isinstance(request, Chat) else len(request.prompts))
+    prompts = [read_prompt(model, options, request, write_prompt(model, request, number)) for number in numbers]
+    return Plan(model, options, tuple(prompts))
 
 
 def events_of(model: Model, request: Chat | Complete) -> list[Event]:
