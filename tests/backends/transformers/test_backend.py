@@ -275,6 +275,7 @@ async def test_an_unloaded_model_gives_its_memory_back(nano: ModelSpec) -> None:
     def networks() -> int:
         return sum(type(thing).__name__ == "LlamaForCausalLM" for thing in gc.get_objects())
 
+    gc.collect()
     before = networks()
     backend = TransformersBackend(EngineSpec(name="here", kind="transformers", device="cpu"))
     await backend.load(nano, lambda _: None)
