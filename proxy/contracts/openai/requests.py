@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from backends.types import Chat, Complete, Json, JsonObject, Sampling
 from proxy.errors import ApiError, ErrorCode
 
-Stop = str | Annotated[list[str], Field(max_length=16)]
+MOST_MESSAGES = 2048
+MOST_ENTRIES = 10_000  # of an object; checking one holds up everybody
+
+
+def _seed(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64:
+        return value
+    raise PydanticCustomError("seed", "it must be an integer from -9223372036854775808 to 18446744073709551615")
+
+
+# Lists give up at their first error: a long one that is wrong throughout would be listed for minutes.
+FailFast = Field(fail_fast=True)
+Tokens = Annotated[list[StrictInt], FailFast]
+Stop = StrictStr | Annotated[list[StrictStr], Field(max_length=16, fail_fast=True)]
+Seed = Annotated[int, BeforeValidator(_seed)]
 Object = dict[str, JsonValue]
 Count = Annotated[StrictInt, Field(ge=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -38,7 +63,7 @@ class TextBody(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[StrictInt, Field(ge=1, le=128)] | None = None
     stop: Stop | None = None
-    seed: StrictInt | None = None
+    seed: Seed | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
@@ -92,16 +117,16 @@ class Message(BaseModel):
 class ChatBody(TextBody):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)]
     max_completion_tokens: Count | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
-    tools: list[Object] | None = None
+    tools: Annotated[list[Object], FailFast] | None = None
     tool_choice: str | Object | None = None
     parallel_tool_calls: StrictBool | None = None
     response_format: Object | None = None
     chat_template_kwargs: Object | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], FailFast] | None = None
 
     def request(self, raw: JsonObject) -> Chat:
         """The domain's request; objects are taken from `raw`, as they were sent."""
@@ -126,7 +151,7 @@ class ChatBody(TextBody):
 class CompletionBody(TextBody):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: StrictStr | Annotated[list[StrictStr], FailFast] | Tokens | Annotated[list[Tokens], FailFast]
     logprobs: Annotated[StrictInt, Field(ge=0, le=5)] | None = None
     best_of: Count | None = None
     echo: StrictBool | None = None
@@ -152,17 +177,34 @@ class CompletionBody(TextBody):
 
 def parse(kind: type[T], data: JsonObject) -> T:
     """Check a body. Raises INVALID, or UNSUPPORTED for a field that engines of another dialect do not have."""
+    for name, value in data.items():
+        if name not in kind.model_fields:
+            raise _unsupported(name)
+        if isinstance(value, dict) and len(value) > MOST_ENTRIES:
+            message = f"Invalid `{name}`: it has {len(value)} entries; at most {MOST_ENTRIES} are taken."
+            raise ApiError(ErrorCode.INVALID, message, param=name)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        item = error.errors(include_url=False)[0]
+        item = _telling(error.errors(include_url=False, include_input=False))
         param = _param(item["loc"], data)
         if item["type"] == "extra_forbidden":
-            message = f"The engine behind this model does not support `{param}`; leave it out."
-            raise ApiError(ErrorCode.UNSUPPORTED, message, param=param) from error
+            raise _unsupported(param) from error
         if item["type"] == "missing":
             raise ApiError(ErrorCode.INVALID, f"Missing required parameter: `{param}`.", param=param) from error
         raise ApiError(ErrorCode.INVALID, f"Invalid `{param}`: {item['msg']}.", param=param) from error
+
+
+def _unsupported(param: str) -> ApiError:
+    param = param[:200]
+    message = f"The engine behind this model does not support `{param}`; leave it out."
+    return ApiError(ErrorCode.UNSUPPORTED, message, param=param)
+
+
+def _telling(errors: list[ErrorDetails]) -> ErrorDetails:
+    """The error to tell of the first wrong field: where it may be of several types, that of the type it nearly is."""
+    field = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]
+    return max(field, key=lambda error: (not error["type"].endswith("_type"), len(error["loc"])))
 
 
 def _param(where: tuple[int | str, ...], data: JsonObject) -> str:

@@ -84,3 +84,7 @@ def test_what_is_missing_is_named(name: str) -> None:
     del body[name]
     with pytest.raises(ApiError, match=f"`{name}` is missing"):
         parse(InferBody, body)
+
+
+def test_of_many_unknown_fields_the_first_is_named() -> None:
+    assert "`params.z`" in refusal(params={"z": 1, **{f"a{number}": 1 for number in range(1000)}}).message
