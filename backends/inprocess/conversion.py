@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ctranslate2
-import transformers
 from ctranslate2.converters import TransformersConverter
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from backends.base import Progress, Report
 from backends.errors import Unavailable
-from backends.inprocess.checkpoints import READING
+from backends.inprocess.checkpoints import reading
 
 SAMPLE = 1 << 20
 
@@ -64,10 +63,9 @@ def _identity(source: Path, quantization: str | None, copy: Sequence[str]) -> st
 
 
 def _convert(source: Path, target: Path, quantization: str | None, copy: list[str]) -> None:
-    transformers.utils.logging.disable_progress_bar()
     converter = _Converter(str(source), copy_files=copy, low_cpu_mem_usage=True)
     try:
-        with READING:
+        with reading():
             converter.convert(str(target), quantization=quantization, force=True)
     except (ValueError, NotImplementedError, AttributeError, KeyError) as error:
         raise Unavailable("The model's architecture cannot be converted to CTranslate2's format.") from error

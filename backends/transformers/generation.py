@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backends.inprocess.checkpoints import computing
 from backends.transformers.choice import Choice
 from backends.transformers.model import Cache, Model
 from backends.types import Event
@@ -33,7 +34,7 @@ class Generation:
 
     def step(self) -> list[Event]:
         """One pass through the model, and what it brought; blocks for its time. Raises Broken."""
-        with torch.inference_mode():
+        with computing(), torch.inference_mode():
             stretch = self._prompt[: self._model.stretch]
             rows = [stretch] if stretch else [[choice.last] for choice in self._choices]
             logits, self._cache = self._model.forward(rows, self._cache)

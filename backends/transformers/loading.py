@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
 from backends.errors import Unavailable
-from backends.inprocess.checkpoints import READING
+from backends.inprocess.checkpoints import reading
 from backends.transformers.model import Model, Tokenizer
 
 UNKNOWN_CONTEXT = 4096
@@ -28,9 +28,8 @@ def load(directory: Path, *, device: str, compute_type: str) -> Model:
     float16), float32, float16 or bfloat16. Raises Unavailable with the way out.
     """
     place = choose_device(device)
-    transformers.logging.disable_progress_bar()
     try:
-        with READING:
+        with reading():
             network, tokenizer = _read(directory, compute_type, place)
         return wrap(network.to(place).eval(), tokenizer, place)
     except torch.OutOfMemoryError as error:

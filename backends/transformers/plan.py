@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from backends.inprocess.checkpoints import computing
 from backends.transformers.choice import Choice
 from backends.transformers.detokenize import Detokenizer
 from backends.transformers.generation import Generation
@@ -46,7 +47,8 @@ class Plan:
     def begin(self, number: int) -> Generation:
         """The generation of prompt `number`'s answers. A seed gives answer k of each prompt the random numbers seed + k."""
         prompt = self.prompts[number]
-        choices = [self._choice(prompt, index) for index in self._indices(number)] if prompt.budget else []
+        with computing():
+            choices = [self._choice(prompt, index) for index in self._indices(number)] if prompt.budget else []
         return Generation(self.model, prompt.tokens, choices)
 
     def _indices(self, number: int) -> range:

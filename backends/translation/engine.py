@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from backends.errors import BackendError, Broken, Overloaded
-from backends.inprocess.checkpoints import READING
+from backends.inprocess.checkpoints import computing, reading
 from backends.translation.decoding import Decoding
 from backends.translation.family import Framed
 
@@ -70,7 +70,7 @@ class GenerateEngine:
 
     def __init__(self, directory: Path, *, device: str) -> None:
         self._tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-        with READING:
+        with reading():
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 directory,
                 trust_remote_code=False,
@@ -91,7 +91,7 @@ class GenerateEngine:
         prefixes = [[start, *self._tokenizer.convert_tokens_to_ids(list(sentence.prefix))] for sentence in sentences]
         beams = {"early_stopping": decoding.early_stopping, "length_penalty": decoding.length_penalty}
         try:
-            with torch.inference_mode():
+            with computing(), torch.inference_mode():
                 answers = self._model.generate(
                     input_ids=batch["input_ids"],
                     attention_mask=batch["attention_mask"],
