@@ -14,10 +14,12 @@ from backends.errors import BackendError
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS
 from proxy.http.auth import Keys, authenticate
+from proxy.http.body import PATIENCE
 from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
-from proxy.keys import DISPATCHER, METRICS, SETTINGS, STARTED, TRAFFIC
+from proxy.http.server import Refuse
+from proxy.keys import DISPATCHER, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
@@ -42,17 +44,17 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     lifecycle = LifecycleManager(engines, wait_seconds=settings.load_wait_seconds)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
+    watch = observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format))
+    render = render_errors(dialect_of, traffic.was_cut)
     app = web.Application(
         client_max_size=int(settings.max_body_mb * 1e6),
-        middlewares=[
-            observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format)),
-            render_errors(dialect_of),
-            authenticate(keys, dialect_of),
-        ],
+        middlewares=[watch, render, authenticate(keys, dialect_of)],
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[TRAFFIC] = traffic
+    app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
+    app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
     app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, traffic)
     for contract in CONTRACTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from proxy.http.server import Refuse
 from proxy.observability.metrics import Metrics
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.traffic import Traffic
@@ -12,5 +13,6 @@ from proxy.settings import Settings
 SETTINGS = web.AppKey("settings", Settings)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
 METRICS = web.AppKey("metrics", Metrics)
+REFUSE = web.AppKey("refuse", Refuse)
 TRAFFIC = web.AppKey("traffic", Traffic)
 STARTED = web.AppKey("started", int)

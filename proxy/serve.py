@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 
 import structlog
@@ -15,8 +16,8 @@ from backends import REMOTE
 from backends.inprocess.cuda import device_count
 from proxy.app import build_app
 from proxy.hello import hello
-from proxy.http.server_log import ServerLog
-from proxy.keys import TRAFFIC
+from proxy.http.server import Limits, Runner
+from proxy.keys import REFUSE, SETTINGS, TRAFFIC
 from proxy.observability.logging import configure_logging
 from proxy.registry.models import Registry
 from proxy.settings import Settings
@@ -36,6 +37,7 @@ def serve(settings: Settings, registry: Registry, *, greet: bool = False) -> Non
     """Run until SIGTERM or SIGINT; a second SIGINT does not wait for running requests. Raises StartError."""
     configure_logging(settings.log_level, settings.log_format)
     _check_parser()
+    _allow_files(settings.max_connections)
     _check_device(settings, registry)
     uvloop.run(_serve(settings, registry, greet))
 
@@ -72,16 +74,10 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
-    """The server around an app. Handlers are cancelled when their client leaves: that is how engines get to know."""
-    return web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,
-        logger=ServerLog(),
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=SHUTDOWN_SECONDS,
-    )
+    """The server around build_app's application."""
+    settings = app[SETTINGS]
+    limits = Limits(settings.head_seconds, settings.max_connections, KEEPALIVE_SECONDS)
+    return Runner(app, app[REFUSE], limits, SHUTDOWN_SECONDS)
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
@@ -96,6 +92,17 @@ def _check_parser() -> None:
     # aiohttp's pure-Python parser has a history of request smuggling that its C parser has not.
     if HttpRequestParser is HttpRequestParserPy:
         raise StartError("aiohttp was installed without its C extensions; reinstall it from a wheel.")
+
+
+def _allow_files(connections: int) -> None:
+    """Take as many file descriptors as connections may need: one to the client, one to its engine, some besides."""
+    wanted = 2 * connections + 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        structlog.get_logger("serve").warning("too few file descriptors for all connections", have=hard, wanted=wanted)
 
 
 def _check_device(settings: Settings, registry: Registry) -> None:

@@ -54,6 +54,13 @@ class Settings(BaseSettings):
     )
 
     # Limits
+    max_connections: int = Field(4096, ge=1, description="Most connections open at once; more are answered 503.")
+    head_seconds: float = Field(
+        20.0, gt=0, description="How long a client may take to send a request's head before it is dropped."
+    )
+    body_seconds: float = Field(
+        30.0, gt=0, description="How long a request's body may stand still before it is answered 408."
+    )
     max_body_mb: float = Field(32.0, gt=0, description="Largest JSON body accepted, in MB.")
     max_audio_mb: float = Field(200.0, gt=0, description="Largest audio upload accepted, in MB.")
     max_audio_seconds: float = Field(7200.0, gt=0, description="Longest audio accepted, in seconds after decoding.")

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from typing import cast
 
 import orjson
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from backends.types import JsonObject
 from proxy.errors import ApiError, ErrorCode
 
+PATIENCE = web.AppKey("patience", float)
+"""Seconds for which a body may stand still."""
+
 
 def refuse_compressed(request: web.Request) -> None:
-    """Compressed bodies are bombs in waiting, and no client of ours sends them. Raises MEDIA_TYPE."""
+    """Compressed bodies are bombs in waiting, and no client of ours sends them. Raises MEDIA_TYPE or UNSUPPORTED (501)."""
+    if request.content_length is None:
+        coding = request.headers.get("Transfer-Encoding", "chunked")
+        if coding.strip().lower() != "chunked":
+            message = (
+                f"Transfer-Encoding `{coding[:40]}` is not implemented here; send the body plain, or chunked alone."
+            )
+            raise ApiError(ErrorCode.UNSUPPORTED, message, status=501)
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         message = f"Content-Encoding `{encoding[:40]}` is not accepted; send the body uncompressed."
@@ -36,16 +49,54 @@ async def read_json(request: web.Request) -> tuple[bytes, JsonObject]:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The whole body, bounded by the application's limit. Raises TOO_LARGE, or INVALID when it was cut off."""
-    if (request.content_length or 0) > request.client_max_size:
-        # Said in advance: it need not be waited for.
-        raise too_large(request.client_max_size)
+    """The whole body, bounded by the application's limit.
+
+    Raises TOO_LARGE, REQUEST_TIMEOUT, or INVALID when it was cut off.
+    """
     try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise too_large(request.client_max_size) from error
+        return b"".join([chunk async for chunk in chunks(request, request.client_max_size)])
     except web.RequestPayloadError as error:
         raise ApiError(ErrorCode.INVALID, "The request body was cut off or is not framed as HTTP says.") from error
+
+
+async def chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives. limit: bytes; the rest of a larger one is not read.
+
+    Raises TOO_LARGE, REQUEST_TIMEOUT when nothing comes for the application's PATIENCE, or web.RequestPayloadError.
+    """
+    if (request.content_length or 0) > limit:
+        # Said in advance: it need not be waited for.
+        raise too_large(limit)
+    content = request.content
+    if not content.is_eof():
+        await _continue(request)
+    received = 0
+    while not content.at_eof():
+        # What has arrived with the head, as most bodies have, needs no timer.
+        chunk = await (content.readany() if content.is_eof() else _patiently(request))
+        received += len(chunk)
+        if received > limit:
+            raise too_large(limit)
+        yield chunk
+
+
+async def _continue(request: web.Request) -> None:
+    """Tell a client that asked (`Expect: 100-continue`) that its body is welcome."""
+    expected = any(
+        name.lower() == b"expect" and value.lower() == b"100-continue" for name, value in request.raw_headers
+    )
+    if expected and request.version >= HttpVersion11 and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _patiently(request: web.Request) -> bytes:
+    patience = request.app[PATIENCE]
+    try:
+        async with asyncio.timeout(patience):
+            return await request.content.readany()
+    except TimeoutError as error:
+        message = f"No more of the request body came for {patience:g} seconds."
+        raise ApiError(ErrorCode.REQUEST_TIMEOUT, message) from error
 
 
 def too_large(limit: int) -> ApiError:

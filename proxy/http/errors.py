@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 
 import structlog
 from aiohttp import web
@@ -13,14 +15,22 @@ from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.http.dialect import Dialect, DialectOf, Handler
 from proxy.http.observe import CALL
 
+# What the client has yet to send, or said in another protocol, would be taken for its next request.
+CLOSING = frozenset({408, 505})
 
-def render_errors(dialect_of: DialectOf) -> Middleware:
-    """The middleware that turns exceptions into answers. After the first byte it can only close the connection."""
+
+def render_errors(dialect_of: DialectOf, was_cut: Callable[[], bool]) -> Middleware:
+    """The middleware that turns exceptions into answers. After the first byte it can only close the connection.
+
+    was_cut: whether the current task was cancelled by the server's own leaving.
+    """
     log = structlog.get_logger("errors")
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            if request.version.major != 1:
+                raise _http_1_only()
             return await handler(request)
         except ApiError as caught:
             error = caught
@@ -30,6 +40,10 @@ def render_errors(dialect_of: DialectOf) -> Middleware:
                 log.warning("engine failed", id=request[CALL].request_id, cause=_cause(caught.__cause__))
         except web.HTTPException as caught:
             error = _from_http(request, caught)
+        except asyncio.CancelledError:
+            if not was_cut() or not _can_answer(request):
+                raise
+            error = ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
         except ConnectionError:
             # The client's socket broke under our hands; aiohttp ends the request.
             raise
@@ -37,7 +51,10 @@ def render_errors(dialect_of: DialectOf) -> Middleware:
             log.exception("unexpected error", id=request[CALL].request_id, path=request.path)
             error = ApiError(ErrorCode.INTERNAL, "The server failed to handle this request; its log says why.")
         request[CALL].error = error.message
-        return error_response(error, dialect_of(request.path))
+        response = error_response(error, dialect_of(request.path))
+        if error.status in CLOSING:
+            response.force_close()
+        return response
 
     return middleware
 
@@ -50,6 +67,20 @@ def error_response(error: ApiError, dialect: Dialect) -> web.Response:
     return web.Response(
         body=dialect.render_error(error), status=error.status, content_type="application/json", headers=headers
     )
+
+
+def _http_1_only() -> ApiError:
+    return ApiError(ErrorCode.UNSUPPORTED, "Speak HTTP/1.1 here: no other version was agreed on.", status=505)
+
+
+def _can_answer(request: web.Request) -> bool:
+    """Whether the client is still there, and nothing was sent to it yet."""
+    call = request[CALL]
+    passed = call.relayed
+    begun = call.first_byte_at is not None or (
+        passed is not None and (passed.first_byte_at is not None or passed.error is not None)
+    )
+    return not begun and request.transport is not None and not request.transport.is_closing()
 
 
 def _cause(cause: BaseException) -> str:

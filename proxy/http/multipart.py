@@ -6,12 +6,13 @@ aiohttp's own reader also takes preambles without end, nested forms and transfer
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from proxy.errors import ApiError, ErrorCode
-from proxy.http.body import refuse_compressed, too_large
+from proxy.http.body import chunks, refuse_compressed
 
 MAX_PARTS = 256
 MAX_HEAD_BYTES = 8192
@@ -32,19 +33,14 @@ class Part:
 async def read_form(request: web.Request, limit: int) -> list[Part]:
     """The form's parts in order. limit: bytes of the whole body; the rest of a larger one is not read.
 
-    Raises MEDIA_TYPE (not a form, or compressed), TOO_LARGE, or INVALID (malformed or cut off).
+    Raises MEDIA_TYPE (not a form, or compressed), TOO_LARGE, REQUEST_TIMEOUT, or INVALID (malformed or cut off).
     """
     parser = FormParser(_boundary(request))
     refuse_compressed(request)
-    if (request.content_length or 0) > limit:
-        raise too_large(limit)
-    received = 0
     try:
-        async for chunk in request.content.iter_any():
-            received += len(chunk)
-            if received > limit:
-                raise too_large(limit)
-            parser.feed(chunk)
+        async with aclosing(chunks(request, limit)) as arriving:
+            async for chunk in arriving:
+                parser.feed(chunk)
     except web.RequestPayloadError as error:
         raise _malformed("it was cut off") from error
     return parser.finish()

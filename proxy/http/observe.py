@@ -13,6 +13,9 @@ from proxy.observability.call import CLIENT_GONE, Call
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
 
+SERVER = "switchboard"
+"""Without this, aiohttp tells its version and Python's."""
+
 CALL = web.RequestKey("call", Call)
 
 
@@ -33,6 +36,7 @@ def observe(dialect_of: DialectOf, metrics: Metrics, log: AccessLog) -> Middlewa
             call.status = call.status or response.status
             if not response.prepared:
                 response.headers[HEADER] = call.request_id
+                response.headers["Server"] = SERVER
             return response
         finally:
             call.settle()

@@ -12,10 +12,10 @@ from aiohttp.http import HttpVersion11
 
 from backends.errors import BackendError
 from proxy.errors import ApiError, ErrorCode, from_backend
-from proxy.http.observe import CALL
+from proxy.http.observe import CALL, SERVER
 from proxy.http.request_id import HEADER
 
-SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Server": SERVER}
 
 
 async def stream_sse(

@@ -16,6 +16,7 @@ class Traffic:
         self.preloading = False
         self.in_flight: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[object]] = set()
+        self._cut: frozenset[asyncio.Task[object]] = frozenset()
         self._idle: asyncio.Event | None = None
 
     @property
@@ -54,8 +55,12 @@ class Traffic:
 
     async def cut(self) -> None:
         """Cancel what is still in flight, while its clients are still connected and can be told."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        self._cut = frozenset(self._tasks)
+        for task in self._cut:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CUT_SECONDS)
+        if self._cut:
+            await asyncio.wait(self._cut, timeout=CUT_SECONDS)
+
+    def was_cut(self) -> bool:
+        """Whether the current task is one that cut() cancelled."""
+        return asyncio.current_task() in self._cut

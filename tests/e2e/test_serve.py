@@ -100,6 +100,22 @@ async def test_at_the_deadline_a_stream_ends_with_an_error_and_not_silently(
         await engine.until(lambda double: len(double.aborts) == 1)
 
 
+@pytest.mark.parametrize("cut", [Fault(kind="hang"), Fault(kind="slow", seconds=30)])
+async def test_at_the_deadline_an_answer_not_yet_begun_becomes_503(
+    config: str, engine: VllmDouble, http: aiohttp.ClientSession, cut: Fault
+) -> None:
+    engine.fail(cut)
+    async with serving(SWITCHBOARD_CONFIG=config, SWITCHBOARD_DRAIN_SECONDS="0.3") as command:
+        asking = asyncio.create_task(http.post(f"{command.url}/v1/chat/completions", json=ASK))
+        await engine.until(lambda double: len(double.requests) == 1)
+        command.signal(signal.SIGTERM)
+        async with await asking as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+            assert "shutting down" in (await answer.json())["error"]["message"]
+        assert await command.rest() == 0
+    assert [line["status"] for line in command.lines if line["event"] == "request"] == [503]
+
+
 async def test_it_says_that_models_run_on_the_cpu_where_there_is_no_cuda(config: str) -> None:
     async with serving(SWITCHBOARD_CONFIG=config) as command:
         said = [line["event"] for line in command.lines]
