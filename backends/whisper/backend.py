@@ -127,7 +127,7 @@ def transcribe(
             initial_prompt=request.prompt or None,
             word_timestamps=request.words,
             vad_filter=duration > WINDOW_SECONDS,
-            **({} if request.temperature is None else {"temperature": request.temperature}),
+            **({} if request.temperatures is None else {"temperature": request.temperatures}),
         )
         detected = whisper.multilingual and request.language is None
         yield Speech(info.language, duration, float(info.language_probability) if detected else None)

@@ -90,7 +90,7 @@ def read_question(parts: Iterable[Part], task: Task) -> Question:
         task=task,
         language=form.text("language"),
         prompt=form.text("prompt"),
-        temperature=_temperature(form.text("temperature")),
+        temperatures=_temperatures(form.text("temperature")),
         words="word" in granularities,
     )
     return Question(request, form.text("model"), style, granularities)
@@ -174,7 +174,7 @@ def _choice(value: str, name: str, allowed: Sequence[C]) -> C:
     raise ApiError(ErrorCode.INVALID, message, param=name)
 
 
-def _temperature(value: str | None) -> float | None:
+def _temperatures(value: str | None) -> tuple[float, ...] | None:
     """None (sent as 0, or not at all) lets the model raise it by itself where a result looks unlikely."""
     try:
         temperature = float(value or 0)
@@ -183,4 +183,4 @@ def _temperature(value: str | None) -> float | None:
     if not 0 <= temperature <= 1:
         message = f"Invalid `temperature`: `{str(value)[:100]}` is not a number from 0 to 1."
         raise ApiError(ErrorCode.INVALID, message, param="temperature")
-    return temperature or None
+    return (temperature,) if temperature else None

@@ -66,7 +66,7 @@ async def test_speech_then_segments_in_order_and_inside_the_file(
 async def test_the_callers_options_are_honoured(scripted: WhisperBackend, engine: ScriptedEngine) -> None:
     engine.go.set()
     asked = Transcribe(
-        audio=AUDIO, task="translate", language="yue", prompt="Names: Anna.", temperature=0.4, words=True
+        audio=AUDIO, task="translate", language="yue", prompt="Names: Anna.", temperatures=(0.4,), words=True
     )
     (speech, *_) = await events(scripted, asked)
     await events(scripted, Transcribe(audio=AUDIO))
@@ -78,7 +78,7 @@ async def test_the_callers_options_are_honoured(scripted: WhisperBackend, engine
             "initial_prompt": "Names: Anna.",
             "word_timestamps": True,
             "vad_filter": False,
-            "temperature": 0.4,
+            "temperature": (0.4,),
         },
         {
             "task": "transcribe",

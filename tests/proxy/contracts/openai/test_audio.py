@@ -80,7 +80,7 @@ async def test_fields_reach_the_backend(url: str, backend: ScriptedBackend) -> N
     status, _ = await post(url, fields)
     assert status == 200
     assert asked(backend) == Transcribe(
-        audio=b"\x00\r\n--\xff", language="de", prompt="Grüße an Emma", temperature=0.4, words=True
+        audio=b"\x00\r\n--\xff", language="de", prompt="Grüße an Emma", temperatures=(0.4,), words=True
     )
 
 
