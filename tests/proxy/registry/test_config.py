@@ -149,6 +149,21 @@ def test_the_environment_may_name_a_model_of_the_file(config: Path, monkeypatch:
     assert [entry.name for entry in registry.models].count("ears") == 1
 
 
+def test_every_engine_of_this_process_knows_the_models_for_words_and_speakers(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    settings = {
+        "config": config,
+        "align_models": {"en": "here", "de": "owner/german", "fr": ""},
+        "diarization_model": "",
+    }
+    engines = load_registry(Settings.model_validate(settings)).engines
+    for name in ("speech", "whisper"):
+        assert engines[name].align_models == {"en": str(config.parent / "here"), "de": "owner/german"}
+        assert engines[name].diarization_model is None
+
+
 def test_the_shipped_profile_is_sound() -> None:
     profile = Path(__file__).parents[3] / "backends" / "nano" / "switchboard.toml"
     registry = load_registry(Settings.model_validate({"config": profile}))
