@@ -6,7 +6,8 @@ aiohttp's own reader also takes preambles without end, nested forms and transfer
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -23,10 +24,14 @@ _ESCAPED = re.compile(r"\\(.)")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One field of a form. A file's name is not kept: nobody should be tempted to use it."""
+    """One field of a form. A file's name is not kept: nobody should be tempted to use it.
+
+    head: all between the delimiter and the empty line before the data, as it came; none for a part that never was sent.
+    """
 
     name: str
     data: bytes
+    head: bytes = field(default=b"", compare=False, repr=False)
 
 
 async def read_form(request: web.Request, limit: int) -> list[Part]:
@@ -34,7 +39,7 @@ async def read_form(request: web.Request, limit: int) -> list[Part]:
 
     Raises MEDIA_TYPE (not a form, or compressed), TOO_LARGE, or INVALID (malformed or cut off).
     """
-    parser = FormParser(_boundary(request))
+    parser = FormParser(boundary_of(request))
     refuse_compressed(request)
     if (request.content_length or 0) > limit:
         raise too_large(limit)
@@ -50,6 +55,20 @@ async def read_form(request: web.Request, limit: int) -> list[Part]:
     return parser.finish()
 
 
+def compose(parts: Iterable[Part], boundary: str) -> bytes:
+    """The body of a form: parts that were read are written as they came, byte for byte.
+
+    >>> compose([Part("model", b"x")], "b")
+    b'--b\\r\\nContent-Disposition: form-data; name="model"\\r\\n\\r\\nx\\r\\n--b--\\r\\n'
+    """
+    delimiter = f"--{boundary}".encode("ascii")
+    pieces: list[bytes] = []
+    for part in parts:
+        head = part.head or f'\r\nContent-Disposition: form-data; name="{part.name}"'.encode()
+        pieces += (delimiter, head, b"\r\n\r\n", part.data, b"\r\n")
+    return b"".join((*pieces, delimiter, b"--\r\n"))
+
+
 class FormParser:
     """Bytes of a form in, in pieces of any size; parts out at the end."""
 
@@ -58,6 +77,7 @@ class FormParser:
         # With a line break before it, the first delimiter looks like the others.
         self._buffer = bytearray(b"\r\n")
         self._step = self._skip_preamble
+        self._head = b""
         self._name = ""
         self._data = bytearray()
         self._parts: list[Part] = []
@@ -81,7 +101,7 @@ class FormParser:
     def _read_data(self) -> bool:
         if not self._take_to_delimiter(self._data):
             return False
-        self._parts.append(Part(self._name, bytes(self._data)))
+        self._parts.append(Part(self._name, bytes(self._data), self._head))
         self._data.clear()
         return True
 
@@ -110,7 +130,8 @@ class FormParser:
             return False
         if len(self._parts) == MAX_PARTS:
             raise _malformed(f"it has more than {MAX_PARTS} parts")
-        self._name = _name(bytes(self._buffer[:end]))
+        self._head = bytes(self._buffer[:end])
+        self._name = _name(self._head)
         del self._buffer[: end + 4]
         self._step = self._read_data
         return True
@@ -136,7 +157,8 @@ def _name(head: bytes) -> str:
     return name
 
 
-def _boundary(request: web.Request) -> str:
+def boundary_of(request: web.Request) -> str:
+    """What separates the form's parts. Raises MEDIA_TYPE, or INVALID where it is missing or longer than allowed."""
     kind, parameters = _parameters(request.headers.get("Content-Type", ""))
     if kind != "multipart/form-data":
         message = f"Content-Type `{kind[:100]}` is not accepted here; send multipart/form-data."

@@ -11,7 +11,10 @@ from backends.types import Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
-    """One model: the name that clients say, the engine that serves it, and what that engine calls it."""
+    """One model: the name that clients say, the engine that serves it, and what that engine calls it.
+
+    audio: a model for text that also listens.
+    """
 
     name: str
     engine: str
@@ -19,6 +22,7 @@ class ModelEntry:
     task: Task
     aliases: tuple[str, ...] = ()
     preload: bool = False
+    audio: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
