@@ -6,7 +6,7 @@ aiohttp's own reader also takes preambles without end, nested forms and transfer
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -76,7 +76,8 @@ class FormParser:
         self._delimiter = f"\r\n--{boundary}".encode("ascii")
         # With a line break before it, the first delimiter looks like the others.
         self._buffer = bytearray(b"\r\n")
-        self._step = self._skip_preamble
+        # Not bound to self: a parser that holds itself would keep its upload until cycles are collected.
+        self._step: Callable[[FormParser], bool] = FormParser._skip_preamble
         self._head = b""
         self._name = ""
         self._data = bytearray()
@@ -86,7 +87,7 @@ class FormParser:
     def feed(self, chunk: bytes) -> None:
         """Take the next piece. Raises INVALID."""
         self._buffer += chunk
-        while self._step():
+        while self._step(self):
             pass
 
     def finish(self) -> list[Part]:
@@ -115,13 +116,13 @@ class FormParser:
             del self._buffer[:safe]
             return False
         del self._buffer[: at + len(self._delimiter)]
-        self._step = self._read_head
+        self._step = FormParser._read_head
         return True
 
     def _read_head(self) -> bool:
         if self._buffer.startswith(b"--"):
             self._complete = True
-            self._step = self._skip_epilogue
+            self._step = FormParser._skip_epilogue
             return True
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end < 0:
@@ -133,7 +134,7 @@ class FormParser:
         self._head = bytes(self._buffer[:end])
         self._name = _name(self._head)
         del self._buffer[: end + 4]
-        self._step = self._read_data
+        self._step = FormParser._read_data
         return True
 
     def _skip_epilogue(self) -> bool:
