@@ -56,6 +56,10 @@ class Backlog(Generic[Key, Job]):
         self._room = max_batch
         self._fitted = 0
 
+    def __len__(self) -> int:
+        """How many jobs wait."""
+        return sum(len(line.jobs) for lines in self._lines.values() for line in lines.values())
+
     @property
     def room(self) -> int:
         """The most jobs that a batch takes now: max_batch, or fewer while memory is short."""

@@ -49,6 +49,11 @@ class Batcher(Generic[Key, Job, Result]):
         self._server: asyncio.Task[None] | None = None
         self._open = True
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return len(self._backlog)
+
     def submit(self, owner: Hashable, key: Key, jobs: Sequence[Job]) -> list[asyncio.Future[Result]]:
         """The futures of the jobs' results. Cancelling one drops its job, unless it runs already, and disturbs no other.
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ctranslate2
+import tokenizers
 from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens
 
 from backends.base import EngineSpec, ModelSpec, Progress, Report
 from backends.errors import Unavailable
@@ -20,11 +23,20 @@ FILES = ("tokenizer.json", "preprocessor_config.json")
 
 @dataclass(frozen=True, slots=True)
 class Whisper:
-    """A loaded model. languages: the codes it takes; multilingual: knows more than English and can translate into it."""
+    """A loaded model. log_mel: samples at 16 kHz to what it hears; languages: the codes it takes; multilingual: knows more
+    than English and can translate into it; suppressed: tokens that are no speech and never written.
+    """
 
-    engine: WhisperModel
+    model: ctranslate2.models.Whisper
+    vocabulary: tokenizers.Tokenizer
+    log_mel: FeatureExtractor
     languages: frozenset[str]
     multilingual: bool
+    suppressed: tuple[int, ...]
+
+    def tokenizer(self, language: str, task: str) -> Tokenizer:
+        """Text to tokens and back; its sot_sequence begins a transcript in language."""
+        return Tokenizer(self.vocabulary, self.multilingual, task=task, language=language)
 
 
 def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whisper:
@@ -37,7 +49,7 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
         raise Unavailable(f"{model.label} has no tokenizer.json, which is needed to read and write its text.")
     report(Progress("load", 0, 1))
     try:
-        engine = WhisperModel(
+        parts = WhisperModel(
             str(directory),
             device=device,
             compute_type=_compute(spec, device),
@@ -48,9 +60,22 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
         raise Unavailable(
             f"{model.label} cannot be loaded on {device}: it is damaged, not Whisper, or more than the memory holds."
         ) from error
-    _match_features(engine)
     report(Progress("load", 1, 1))
-    return Whisper(engine, frozenset(engine.supported_languages), bool(engine.model.is_multilingual))
+    return assembled(parts)
+
+
+def assembled(parts: WhisperModel) -> Whisper:
+    """The model from faster-whisper's parts."""
+    multilingual = bool(parts.model.is_multilingual)
+    tokenizer = Tokenizer(parts.hf_tokenizer, multilingual, task="transcribe", language="en")
+    return Whisper(
+        model=parts.model,
+        vocabulary=parts.hf_tokenizer,
+        log_mel=_matching(parts),
+        languages=frozenset(parts.supported_languages),
+        multilingual=multilingual,
+        suppressed=tuple(get_suppressed_tokens(tokenizer, [-1])),
+    )
 
 
 def device_for(spec: EngineSpec) -> str:
@@ -81,10 +106,12 @@ def _check_is_whisper(name: str, directory: Path) -> None:
         raise Unavailable(f"{name} is a {kind} model, not Whisper; serve it with the engine for its kind.")
 
 
-def _match_features(engine: WhisperModel) -> None:
-    """Give the model the mel bands it was trained on, where no preprocessor_config.json says how many."""
-    if engine.feature_extractor.mel_filters.shape[0] != engine.model.n_mels:
-        engine.feature_extractor = FeatureExtractor(**{**engine.feat_kwargs, "feature_size": engine.model.n_mels})
+def _matching(parts: WhisperModel) -> FeatureExtractor:
+    """An extractor of as many mel bands as the model was trained on, where no preprocessor_config.json says how many."""
+    extractor = parts.feature_extractor
+    if extractor.mel_filters.shape[0] == parts.model.n_mels:
+        return extractor
+    return FeatureExtractor(**{**parts.feat_kwargs, "feature_size": parts.model.n_mels})
 
 
 def _threads() -> int:

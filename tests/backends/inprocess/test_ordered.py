@@ -71,4 +71,5 @@ async def test_an_error_comes_after_what_was_before_it() -> None:
 
 
 async def test_no_streams_no_items() -> None:
-    assert [item async for item in in_order([], side_by_side=1)] == []
+    streams = Streams(0)
+    assert [item async for item in in_order(streams.all(), side_by_side=1)] == []

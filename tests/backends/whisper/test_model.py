@@ -37,7 +37,7 @@ def test_a_converted_model_loads_as_it_is(spec: EngineSpec, nano: ModelSpec, tmp
     (directory,) = (path for path in (tmp_path / "conversions").iterdir() if path.is_dir())
     (directory / "preprocessor_config.json").unlink()
     whisper = load(ModelSpec(source=str(directory)), replace(spec, data=tmp_path / "unused"), Hub(), ignored)
-    assert whisper.engine.feature_extractor.mel_filters.shape[0] == whisper.engine.model.n_mels == 80
+    assert whisper.log_mel.mel_filters.shape[0] == whisper.model.n_mels == 80
     assert not (tmp_path / "unused").exists()
 
 
@@ -46,7 +46,7 @@ def test_the_mel_bands_are_the_models_own(spec: EngineSpec, nano: ModelSpec, tmp
     (directory,) = (path for path in (tmp_path / "conversions").iterdir() if path.is_dir())
     (directory / "preprocessor_config.json").write_text(json.dumps({"feature_size": 128}))
     whisper = load(ModelSpec(source=str(directory)), spec, Hub(), ignored)
-    assert whisper.engine.feature_extractor.mel_filters.shape[0] == 80
+    assert whisper.log_mel.mel_filters.shape[0] == 80
 
 
 def test_other_kinds_of_models_are_refused_by_name(spec: EngineSpec, nano: ModelSpec) -> None:

@@ -1,0 +1,252 @@
+"""One request from samples to segments: its windows run in batches shared with other requests and come out in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from math import log
+from sys import float_info
+from typing import TypeAlias, cast
+
+import numpy as np
+
+from backends.errors import BackendError, Broken
+from backends.inprocess.batcher import Batcher
+from backends.inprocess.executor import Executor
+from backends.inprocess.ordered import in_order
+from backends.types import Segment, Speech, TokenLogprob, Transcribe, Word
+from backends.whisper.audio import SAMPLE_RATE, Samples
+from backends.whisper.cutting import FRAMES_PER_SECOND, Cut, Piece, cut
+from backends.whisper.decoding import Align, Aligned, Decode, Features, Heard, Job, Key, Result, Transcript, Window
+from backends.whisper.fallback import Attempt, accepted, best, compression_ratio, silent
+from backends.whisper.model import Whisper
+from backends.whisper.options import options_of
+from backends.whisper.passages import WINDOW, Passage, passages
+from backends.whisper.prompts import previous, text_before, words_to_expect
+from backends.whisper.timeline import Timeline
+from backends.whisper.words import Timed, split, timed_words, usual_length, within
+
+WhisperBatcher: TypeAlias = Batcher[Key, Job, Result]
+
+FRAMES = 3000
+# Passages of one request under way at a time: enough for full batches, few enough that an hour-long file holds the
+# features of some minutes only.
+SIDE_BY_SIDE = 16
+# The text of a window decoded hotter than this is no help to the next.
+TRUSTED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A loaded model and what its requests share. preparing: threads that look for speech and compute features."""
+
+    name: str
+    whisper: Whisper
+    batcher: WhisperBatcher
+    preparing: Executor
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A segment with its words, if wanted; times in seconds of the window."""
+
+    piece: Piece
+    words: Sequence[Timed] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Transcription:
+    """Runs one request. Its passages are decoded side by side, the windows of a passage one after the other.
+
+    settled: told of the seconds of audio that need no more work, as they come. Raises Invalid for wrong options.
+    """
+
+    def __init__(self, engine: Engine, request: Transcribe, settled: Callable[[float], None]) -> None:
+        self._engine = engine
+        self._request = request
+        self._settled = settled
+        self._options = options_of(request)
+        whisper = engine.whisper
+        self._text = whisper.tokenizer("en", request.task)
+        self._expected = words_to_expect(self._text, request.hotwords)
+        self._before = text_before(self._text, request.prompt)
+        self._language: asyncio.Future[tuple[str, float | None]] = asyncio.get_running_loop().create_future()
+        if not whisper.multilingual or request.language is not None:
+            self._language.set_result((request.language or "en", None))
+
+    async def events(self, samples: Samples) -> AsyncGenerator[Speech | Segment, None]:
+        """Speech, then segments in order, each as soon as it is settled. Raises Broken when the model fails."""
+        duration = len(samples) / SAMPLE_RATE
+        announced = self._language.done()
+        if announced:
+            yield self._speech(duration)
+        found = await self._engine.preparing.call(
+            passages, samples, self._request.vad, together=self._options.condition_on_previous_text
+        )
+        self._settled(duration - sum(len(passage.samples) for passage in found) / SAMPLE_RATE)
+        if not found and not announced:
+            await self._decode(await self._features(samples[:WINDOW]), ())
+        timeline = Timeline(0.0, duration)
+        streams = [self._passage(passage, first=number == 0) for number, passage in enumerate(found)]
+        number = 0
+        async with aclosing(in_order(streams, side_by_side=SIDE_BY_SIDE)) as segments:
+            async for segment in segments:
+                if not announced:
+                    announced = True
+                    yield self._speech(duration)
+                yield _placed(segment, number, timeline)
+                number += 1
+        if not announced:
+            yield self._speech(duration)
+
+    def _speech(self, duration: float) -> Speech:
+        language, probability = self._language.result()
+        return Speech(language, duration, probability)
+
+    async def _passage(self, passage: Passage, *, first: bool) -> AsyncGenerator[Segment, None]:
+        """The segments of a passage, in order. Only the first one finds out the language; others wait for it."""
+        if not first:
+            await self._language
+        features = await self._features(passage.samples)
+        history, rounded, spoken_until, seek = self._before, False, 0.0, 0
+        frames = features.shape[1] - 1  # the extractor pads with one
+        while seek < frames:
+            size = min(FRAMES, frames - seek)
+            before = previous(self._text, self._expected, history, rounded=rounded)
+            attempt, temperature = await self._decode(features[:, seek : seek + size], before)
+            if silent(attempt, self._options):
+                seek += size
+                continue
+            offset = seek / FRAMES_PER_SECOND
+            found = cut(attempt.heard.tokens, first_stamp=self._text.timestamp_begin, frames=size)
+            said = await self._said(attempt.heard, found, size, spoken_until - offset)
+            for one in said:
+                yield self._segment(one, attempt, passage, offset)
+            spoken_until = max([spoken_until, *(offset + word.end for one in said for word in one.words)])
+            if self._options.condition_on_previous_text:
+                history = [*history, *(token for one in said for token in one.piece.tokens)]
+                history, rounded = (history, True) if temperature <= TRUSTED else ([], False)
+            seek += found.frames
+        self._settled(len(passage.samples) / SAMPLE_RATE)
+
+    async def _features(self, samples: Samples) -> Features:
+        return cast("Features", await self._engine.preparing.call(self._engine.whisper.log_mel, samples))
+
+    async def _decode(self, features: Features, before: tuple[int, ...]) -> tuple[Attempt, float]:
+        """The attempt to be believed, and the temperature that was tried last."""
+        language, _ = self._language.result() if self._language.done() else (None, None)
+        window = Window(_padded(features), before, self._request.task, language, self._request.languages)
+        attempts: list[Attempt] = []
+        for temperature in self._options.temperatures:
+            heard = cast("Heard", await self._run(self._key(temperature, len(before), again=bool(attempts)), window))
+            if not self._language.done():
+                self._language.set_result((heard.language, heard.language_probability))
+            ratio = compression_ratio(self._text.decode(list(heard.tokens)).strip())
+            attempts.append(Attempt(heard, temperature, ratio))
+            if accepted(attempts[-1], self._options):
+                return attempts[-1], temperature
+            window = replace(window, features=heard.encoded, language=heard.language)
+        return best(attempts, self._options), temperature
+
+    def _key(self, temperature: float, before: int, *, again: bool) -> Decode:
+        """What the window's mates must share; options that this temperature does not use count for nothing."""
+        options = self._options
+        search = temperature == 0
+        return Decode(
+            frames=FRAMES,
+            previous=before,
+            temperature=temperature,
+            beam_size=options.beam_size if search else 1,
+            patience=options.patience if search else 1.0,
+            best_of=1 if search else options.best_of,
+            length_penalty=options.length_penalty,
+            again=again,
+        )
+
+    async def _said(self, heard: Heard, found: Cut, size: int, silent_until: float) -> list[_Said]:
+        """The window's segments that say something, with what is wanted of them; what is wanted changes no text."""
+        pieces = [piece for piece in found.pieces if self._says_something(piece)]
+        said = [_Said(piece) for piece in pieces]
+        if not said or not (self._request.words or self._request.logprobs):
+            return said
+        texts = [[token for token in piece.tokens if token < self._text.eot] for piece in pieces]
+        tokens = tuple(token for text in texts for token in text)
+        tokenizer = self._engine.whisper.tokenizer(heard.language, self._request.task)
+        key = Align(FRAMES, tuple(tokenizer.sot_sequence))
+        aligned = cast("Aligned", await self._run(key, Transcript(heard.encoded, tokens, size)))
+        if self._request.logprobs:
+            probabilities = iter(aligned.probabilities)
+            said = [
+                replace(one, logprobs=self._logprobs(text, probabilities))
+                for one, text in zip(said, texts, strict=True)
+            ]
+        if self._request.words:
+            words = timed_words(tokenizer, tokens, aligned)
+            parts = split(words, [len(text) for text in texts])
+            said = list(_with_words(said, parts, usual_length(words), silent_until))
+        return said
+
+    async def _run(self, key: Key, job: Job) -> Result:
+        try:
+            (result,) = await self._engine.batcher.run(self, key, [job])
+        except BackendError:
+            raise
+        except Exception as error:
+            raise Broken(f"{self._engine.name} failed while decoding.") from error
+        return result
+
+    def _says_something(self, piece: Piece) -> bool:
+        return piece.start < piece.end and bool(self._text.decode(list(piece.tokens)).strip())
+
+    def _logprobs(self, tokens: Sequence[int], probabilities: Iterator[float]) -> tuple[TokenLogprob, ...]:
+        """Of each token, how likely the model holds it after those before it, whatever the search thought of it."""
+        return tuple(
+            TokenLogprob(self._text.decode([token]), log(max(probability, float_info.min)))
+            for token, probability in zip(tokens, probabilities, strict=False)
+        )
+
+    def _segment(self, said: _Said, attempt: Attempt, passage: Passage, offset: float) -> Segment:
+        """The segment, at its times in the file; its number is not known yet."""
+        start, end = passage.stretch(offset + said.piece.start, offset + said.piece.end)
+        words = tuple(
+            Word(word.text.strip(), *passage.moment(offset + word.start, offset + word.end), float(word.probability))
+            for word in said.words
+        )
+        return Segment(
+            id=0,
+            seek=round(passage.stretch(offset, offset)[0] * FRAMES_PER_SECOND),
+            start=words[0].start if words else start,
+            end=words[-1].end if words else end,
+            text=self._text.decode(list(said.piece.tokens)),
+            tokens=said.piece.tokens,
+            temperature=attempt.temperature,
+            avg_logprob=attempt.heard.avg_logprob,
+            compression_ratio=attempt.compression_ratio,
+            no_speech_prob=attempt.heard.no_speech_prob,
+            words=words,
+            logprobs=said.logprobs,
+        )
+
+
+def _padded(features: Features) -> Features:
+    """A window's features, as many as the encoder was trained on."""
+    return np.pad(features, ((0, 0), (0, FRAMES - features.shape[1]))).astype(np.float32, copy=False)
+
+
+def _with_words(
+    said: Sequence[_Said], parts: Sequence[Sequence[Timed]], usual: float, silent_until: float
+) -> Iterator[_Said]:
+    for one, part in zip(said, parts, strict=True):
+        words, start, end = within(part, one.piece.start, one.piece.end, silent_until=silent_until, usual=usual)
+        silent_until = end if words else silent_until
+        yield replace(one, piece=replace(one.piece, start=start, end=end), words=words)
+
+
+def _placed(segment: Segment, number: int, timeline: Timeline) -> Segment:
+    """The segment with its number, and with its times after the one before and within the file."""
+    start, end = timeline.place(segment.start, segment.end)
+    inside = Timeline(start, end)
+    words = tuple(Word(word.text, *inside.place(word.start, word.end), word.probability) for word in segment.words)
+    return replace(segment, id=number, start=start, end=end, words=words)
