@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     lx_device: Literal["cpu", "cuda", "auto"] = Field(
         "auto", alias="LX_DEVICE", description="Where models of this process run; `cuda` refuses to start without CUDA."
     )
+    isolation: Literal["thread", "process"] = Field(
+        "thread",
+        description="How models of this process run: in `thread`s of it, or each engine in a supervised child `process`.",
+    )
     align_models: dict[str, str] = Field(
         {},
         alias="WHISPERX_ALIGN_MODEL",

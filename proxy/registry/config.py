@@ -85,6 +85,7 @@ def _local_engine(name: str, kind: str, device: str, compute_type: str, settings
         compute_type=compute_type,
         data=settings.data,
         max_audio_seconds=settings.max_audio_seconds,
+        isolation=settings.isolation,
         align_models={code: _source(model, Path()) for code, model in settings.align_models.items() if model},
         diarization_model=_source(settings.diarization_model, Path()) if settings.diarization_model else None,
     )

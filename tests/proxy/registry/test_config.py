@@ -191,6 +191,15 @@ def test_every_engine_of_this_process_knows_the_models_for_words_and_speakers(
         assert engines[name].diarization_model is None
 
 
+def test_every_engine_of_this_process_runs_where_the_environment_says(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_registry(Settings.model_validate({"config": config})).engines["speech"].isolation == "thread"
+    monkeypatch.setenv("SWITCHBOARD_ISOLATION", "process")
+    engines = load_registry(Settings.model_validate({"config": config})).engines
+    assert engines["speech"].isolation == engines["transformers"].isolation == "process"
+
+
 def test_the_shipped_profile_is_sound() -> None:
     profile = Path(__file__).parents[3] / "backends" / "nano" / "switchboard.toml"
     registry = load_registry(Settings.model_validate({"config": profile}))
