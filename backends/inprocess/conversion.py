@@ -12,10 +12,11 @@ from pathlib import Path
 import ctranslate2
 import transformers
 from ctranslate2.converters import TransformersConverter
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from backends.base import Progress, Report
 from backends.errors import Unavailable
+from backends.inprocess.building import BUILDING
 
 SAMPLE = 1 << 20
 
@@ -72,6 +73,11 @@ def _convert(source: Path, target: Path, quantization: str | None, copy: list[st
 
 
 class _Converter(TransformersConverter):  # type: ignore[misc]  # the library has no types
+    def load_model(self, model_class: type[PreTrainedModel], path: str, **options: object) -> PreTrainedModel:
+        """The model, built while no other is."""
+        with BUILDING:
+            return super().load_model(model_class, path, **options)
+
     def load_tokenizer(
         self, tokenizer_class: type[AutoTokenizer], path: str, **options: object
     ) -> PreTrainedTokenizerBase:

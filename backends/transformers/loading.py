@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
 from backends.errors import Unavailable
+from backends.inprocess.building import BUILDING
 from backends.transformers.model import Model, Tokenizer
 
 UNKNOWN_CONTEXT = 4096
@@ -83,14 +84,15 @@ def choose_device(wish: str) -> str:
 
 def _read(directory: Path, compute_type: str, device: str) -> tuple[torch.nn.Module, Tokenizer]:
     config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    network = transformers.AutoModelForCausalLM.from_pretrained(
-        directory,
-        config=config,
-        dtype=_dtype(compute_type, config, device),
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
+    with BUILDING:
+        network = transformers.AutoModelForCausalLM.from_pretrained(
+            directory,
+            config=config,
+            dtype=_dtype(compute_type, config, device),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
     return network, transformers.AutoTokenizer.from_pretrained(
         directory, local_files_only=True, trust_remote_code=False
     )

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from backends.errors import BackendError, Broken, Overloaded
+from backends.inprocess.building import BUILDING
 from backends.translation.decoding import Decoding
 from backends.translation.family import Framed
 
@@ -69,13 +70,14 @@ class GenerateEngine:
 
     def __init__(self, directory: Path, *, device: str) -> None:
         self._tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            directory,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float16 if device == "cuda" else torch.float32,
-        )
+        with BUILDING:
+            model = AutoModelForSeq2SeqLM.from_pretrained(
+                directory,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float16 if device == "cuda" else torch.float32,
+            )
         self._model = model.to(device).eval()
 
     @property
