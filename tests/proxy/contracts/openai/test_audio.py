@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 from aiohttp import ClientSession
 from openai import APIStatusError, AsyncOpenAI, BadRequestError, OpenAI
-from openai.types.audio import TranscriptionVerbose, TranslationVerbose
+from openai.types.audio import TranscriptionDiarized, TranscriptionVerbose, TranslationVerbose
 
 from backends.base import ModelSpec
-from backends.errors import MediaRefused, Unavailable
-from backends.types import Event, Request, Speech, Transcribe
+from backends.errors import MediaRefused, Unavailable, Unsupported
+from backends.types import Diarize, Event, Request, Speech, Transcribe, Vad
 from tests.proxy.contracts.openai.audio_calls import PATH, form, hello, post, refused
 from tests.support import ScriptedBackend, one_model, serve_app
 
@@ -260,3 +260,63 @@ async def test_text_formats_are_plain_text(url: str) -> None:
         for style in ("text", "srt", "vtt"):
             async with session.post(url + PATH, data=form(("response_format", style))) as answer:
                 assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+async def test_every_parameter_as_the_sdk_sends_it(url: str, backend: ScriptedBackend) -> None:
+    voice = "data:audio/wav;base64,UklGRg=="
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        spoken = await client.audio.transcriptions.create(
+            file=("a.wav", b"RIFF"),
+            model="whisper-1",
+            response_format="diarized_json",
+            chunking_strategy={"type": "server_vad", "threshold": 0.25, "silence_duration_ms": 300},
+            keywords=["Emma", "Tom Bow"],
+            known_speaker_names=["Emma", "Tom"],
+            known_speaker_references=[voice, voice],
+            languages=["de", "en"],
+            prompt="Hallo",
+            temperature=0.5,
+            stream=False,
+            extra_body={"beam_size": 3, "condition_on_previous_text": False, "num_speakers": 2, "align": True},
+        )
+        assert isinstance(spoken, TranscriptionDiarized)
+        assert [segment.text for segment in spoken.segments] == ["Hello Emma."]
+        assert asked(backend) == Transcribe(
+            audio=b"RIFF", languages=("de", "en"), prompt="Hallo", hotwords=("Emma", "Tom Bow"), temperatures=(0.5,),
+            beam_size=3, condition_on_previous_text=False, vad=Vad(threshold=0.25, silence_duration_ms=300), align=True,
+            diarize=Diarize(num_speakers=2, known=(("Emma", b"RIFF"), ("Tom", b"RIFF"))),
+        )  # fmt: skip
+        backend.requests.clear()
+        plain = await client.audio.transcriptions.create(
+            file=("a.wav", b"RIFF"),
+            model="whisper-1",
+            chunking_strategy="auto",
+            include=["logprobs"],
+            languages=["de"],
+            extra_body={"temperature": [0, 0.2]},
+        )
+        assert (plain.logprobs, plain.languages and plain.languages[0].code) == ([], "de")
+        assert asked(backend) == Transcribe(
+            audio=b"RIFF", languages=("de",), temperatures=(0.0, 0.2), logprobs=True, vad=Vad()
+        )
+
+
+async def test_lines_of_json_come_as_a_file(url: str) -> None:
+    async with ClientSession() as session, session.post(url + PATH, data=form(("response_format", "jsonl"))) as answer:
+        assert answer.headers["Content-Type"] == "application/jsonl"
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="transcript.jsonl"'
+        assert await answer.read() == b'{"speaker":"unknown","text":"Hello Emma."}\n'
+
+
+async def test_what_is_not_installed_or_configured_is_refused_with_the_settings_name(
+    url: str, backend: ScriptedBackend
+) -> None:
+    backend.script = lambda _: (Unsupported("No speakers here; set DIARIZATION_MODEL.", param="diarize"),)
+    for stream in ("true", "false"):
+        fields = form(("response_format", "diarized_json"), ("stream", stream))
+        assert await refused(url, fields) == (
+            400,
+            "diarize",
+            "unsupported_parameter",
+            "No speakers here; set DIARIZATION_MODEL.",
+        )
