@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from backends import REMOTE
 from backends.base import EngineSpec, ModelSpec
 from backends.types import Task
 
@@ -32,6 +33,10 @@ class Registry:
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
     models: tuple[ModelEntry, ...] = ()
     defaults: Mapping[Task, str] = field(default_factory=dict)
+
+    def in_process(self, entry: ModelEntry) -> bool:
+        """Whether the model runs here, not on an engine elsewhere."""
+        return self.engines[entry.engine].kind not in REMOTE
 
     def names(self) -> dict[str, ModelEntry]:
         """Every name and alias -> its model; the alias `*` stands for any name not listed."""

@@ -30,6 +30,9 @@ async def asr(request: web.Request) -> web.Response:
     call = request[CALL]
     dispatcher = request.app[DISPATCHER]
     entry = dispatcher.resolve(asked.model, "transcription", call)
+    if not dispatcher.router.registry.in_process(entry):
+        message = f"The model `{entry.name}` is served by another engine; ask it through /v1/audio/transcriptions."
+        raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
     async with aclosing(dispatcher.run(entry, replace(asked.request, audio=audio), call)) as events:
         segments = [event async for event in events if isinstance(event, Segment)]
     call.first_byte()

@@ -71,16 +71,21 @@ async def transcribed(
         raise _wrong(
             "messages", f"it has {len(clips)} parts of audio, and {MAX_CLIPS} are the most that are transcribed"
         )
-    registry = request.app[DISPATCHER].router.registry
-    model = registry.defaults.get("transcription")
-    if model is None:
-        message = f"The model `{entry.name}` reads text only, and no model for transcription is configured."
+    transcriber = _transcriber(request.app[DISPATCHER].router.registry)
+    if transcriber is None:
+        message = f"The model `{entry.name}` reads text only, and no model that transcribes runs in the proxy."
         raise ApiError(ErrorCode.UNSUPPORTED, message, param=named or "messages")
-    transcriber = registry.names()[model]
     for number, place, part in clips:
         text = await _words(request, transcriber, part, named or f"messages.{number}.content.{place}.input_audio")
         messages = _replaced(messages, number, place, {"type": "text", "text": text})
     return {**data, "messages": messages}, {COUNT_HEADER: str(len(clips)), MODEL_HEADER: transcriber.name}
+
+
+def _transcriber(registry: Registry) -> ModelEntry | None:
+    """The default model for transcription, or the first one where that is served elsewhere."""
+    default = registry.defaults.get("transcription")
+    here = [model for model in registry.models if model.task == "transcription" and registry.in_process(model)]
+    return next((model for model in here if model.name == default), here[0] if here else None)
 
 
 def _clips(messages: Json) -> Iterator[tuple[int, int, JsonObject]]:

@@ -12,11 +12,12 @@ import pytest
 from aiohttp import ClientSession, FormData
 
 import backends
-from backends.base import Backend, EngineSpec
+from backends.base import Backend, EngineSpec, ModelSpec
 from backends.errors import Invalid, MediaRefused, Unavailable
 from backends.types import Diarize, Event, Request, Segment, Speech, Transcribe, Word
 from proxy.contracts.hf_server.asr import KNOWN, read_query, result
 from proxy.errors import ApiError, ErrorCode
+from proxy.registry.models import ModelEntry, Registry
 from proxy.speech_options import OPTIONS
 from tests.support import ScriptedBackend, one_model, serve_app
 
@@ -209,6 +210,15 @@ async def test_bodies_that_are_no_form_with_one_file(url: str) -> None:
             form.add_field("file", BytesIO(b"RIFF"), filename="a.wav")
         async with session.post(f"{url}/asr", data=form) as answer:
             assert (answer.status, "it has 2" in (await answer.json())["detail"]) == (400, True)
+
+
+async def test_a_model_on_another_engine_is_refused_with_the_way_to_it() -> None:
+    gpu = EngineSpec(name="gpu", kind="vllm", urls=("http://127.0.0.1:9",))
+    ears = ModelEntry(name="ears", engine="gpu", spec=ModelSpec(source="w"), task="transcription")
+    registry = Registry(engines={"gpu": gpu}, models=(ears,), defaults={"transcription": "ears"})
+    async with serve_app(registry) as url:
+        status, detail = await refused(url)
+    assert (status, "/v1/audio/transcriptions" in detail) == (400, True)
 
 
 async def test_a_missing_decoder_is_told() -> None:

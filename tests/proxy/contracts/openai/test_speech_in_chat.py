@@ -69,11 +69,12 @@ class Doors:
         return [request.audio for request in self.pipeline.requests if isinstance(request, Transcribe)]
 
 
-def registry(engine: VllmDouble, *, only: str | None = None, ears: bool = True) -> Registry:
+def registry(engine: VllmDouble, *, only: str | None = None, default: str | None = "ears") -> Registry:
     entries = [
         ModelEntry(name="reader", engine="transformers", spec=ModelSpec(source="reader"), task="text"),
         ModelEntry(name="remote", engine="gpu", spec=ModelSpec(source=engine.model), task="text"),
         ModelEntry(name="listener", engine="gpu", spec=ModelSpec(source=engine.model), task="text", audio=True),
+        ModelEntry(name="remote-ears", engine="gpu", spec=ModelSpec(source="w"), task="transcription"),
         ModelEntry(name="ears", engine="whisper", spec=ModelSpec(source="ears"), task="transcription"),
     ]
     engines = {
@@ -82,7 +83,9 @@ def registry(engine: VllmDouble, *, only: str | None = None, ears: bool = True) 
         "whisper": EngineSpec(name="whisper", kind="whisper"),
     }
     chosen = tuple(entry for entry in entries if only in (None, entry.name) or entry.task != "text")
-    return Registry(engines=engines, models=chosen, defaults={"transcription": "ears"} if ears else {})
+    if default is None:
+        chosen = tuple(entry for entry in chosen if entry.name != "ears")
+    return Registry(engines=engines, models=chosen, defaults={"transcription": default} if default else {})
 
 
 @pytest.fixture
@@ -91,14 +94,16 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-async def opened(stack: AsyncExitStack, *, only: str | None = None, ears: bool = True) -> Doors:
+async def opened(stack: AsyncExitStack, *, only: str | None = None, default: str | None = "ears") -> Doors:
     engine = await stack.enter_async_context(VllmDouble())
     pipeline = ScriptedBackend(answers)
 
     def create(spec: EngineSpec) -> Backend:
         return backends.create(spec) if spec.kind == "vllm" else pipeline
 
-    url = await stack.enter_async_context(serve_app(registry(engine, only=only, ears=ears), create, max_body_mb=0.5))
+    url = await stack.enter_async_context(
+        serve_app(registry(engine, only=only, default=default), create, max_body_mb=0.5)
+    )
     return Doors(url, engine, pipeline)
 
 
@@ -281,11 +286,17 @@ async def test_what_cannot_be_transcribed_says_which_part(doors: Doors, error: E
 
 
 async def test_without_a_model_for_speech_it_says_so(stack: AsyncExitStack) -> None:
-    doors = await opened(stack, ears=False)
+    doors = await opened(stack, default=None)
     status, param, message = await doors.refused(chat(clip(), model="reader"))
     assert (status, param) == (400, "messages")
-    assert "no model for transcription" in message
+    assert "no model that transcribes" in message
     assert (await doors.post(chat(clip(), model="listener")))[0] == 200
+
+
+async def test_an_engine_elsewhere_does_not_transcribe_for_chats(stack: AsyncExitStack) -> None:
+    doors = await opened(stack, default="remote-ears")
+    status, headers, _ = await doors.post(chat(clip(), model="reader"))
+    assert (status, headers["X-Switchboard-Transcribed-By"]) == (200, "ears")
 
 
 async def test_openais_own_audio_field_is_no_short_form(doors: Doors) -> None:
