@@ -111,9 +111,8 @@ class Transcription:
             await self._language
         features = await self._features(passage.samples)
         history, rounded, spoken_until, seek = self._before, False, 0.0, 0
-        frames = features.shape[1] - 1  # the extractor pads with one
-        while seek < frames:
-            size = min(FRAMES, frames - seek)
+        while seek < features.shape[1]:
+            size = min(FRAMES, features.shape[1] - seek)
             before = previous(self._text, self._expected, history, rounded=rounded)
             attempt, temperature = await self._decode(features[:, seek : seek + size], before)
             if silent(attempt, self._options):
@@ -132,7 +131,9 @@ class Transcription:
         self._settled(len(passage.samples) / SAMPLE_RATE)
 
     async def _features(self, samples: Samples) -> Features:
-        return cast("Features", await self._engine.preparing.call(self._engine.whisper.log_mel, samples))
+        """[bands, frames] of 10 ms; the extractor adds one for good measure."""
+        features = cast("Features", await self._engine.preparing.call(self._engine.whisper.log_mel, samples))
+        return features[:, :-1]
 
     async def _decode(self, features: Features, before: tuple[int, ...]) -> tuple[Attempt, float]:
         """The attempt to be believed, and the temperature that was tried last."""
