@@ -46,7 +46,13 @@ class Child:
     async def start(cls, inner: str, spec: EngineSpec, *, patience: float, on_death: Callable[[Child], None]) -> Child:
         """A process with its backend made. patience: seconds that its event loop may be silent before it counts as hung."""
         ours, theirs = socket.socketpair()
-        process = await asyncio.to_thread(_spawn, theirs)
+        spawning = asyncio.ensure_future(asyncio.to_thread(_spawn, theirs))
+        try:
+            process = await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            ours.close()  # at which it ends
+            await asyncio.to_thread((await spawning).wait)
+            raise
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         child = cls(process, Frames(reader, writer), spec.name, on_death)
         try:
@@ -61,6 +67,14 @@ class Child:
     def pid(self) -> int:
         """Of the process."""
         return self._process.pid
+
+    @property
+    def ending(self) -> str:
+        """How the process ended, for a log; "still runs" while it has not."""
+        code = self._process.returncode
+        if code is None:
+            return "still runs"
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
 
     async def call(
         self, verb: str, payload: object = None, on_item: Callable[[object], None] = lambda _: None
@@ -135,15 +149,7 @@ class Child:
             await asyncio.gather(ping, return_exceptions=True)
 
     def _died(self) -> WorkerDied:
-        return WorkerDied(
-            f"The worker process of {self._name} ended ({how_it_ended(self._process.returncode)}); try again.",
-            retry_after=1.0,
-        )
-
-
-def how_it_ended(code: int | None) -> str:
-    """In words for a log."""
-    return f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit status {code}"
+        return WorkerDied(f"The worker process of {self._name} {self.ending}; try again.", retry_after=1.0)
 
 
 def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:

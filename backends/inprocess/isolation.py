@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -79,7 +79,8 @@ class IsolatedBackend:
         """As the inner backend."""
         self._models.pop(model, None)
         if self._child is not None:
-            await self._child.call("unload", model)
+            with suppress(WorkerDied):  # which frees the model too
+                await self._child.call("unload", model)
 
     async def health(self) -> Health:
         """As the inner backend; not well while a dead worker is being replaced, well before the first."""
@@ -157,12 +158,14 @@ class IsolatedBackend:
         if asyncio.get_running_loop().time() - self._born > self._rules.steady:
             self._deaths = 0
         self._deaths += 1
+        log.warning(
+            "worker of %s %s; the next starts in %g s", self._spec.name, child.ending, self._rules.rest(self._deaths)
+        )
         self._revival = asyncio.create_task(self._revive())
 
     async def _revive(self) -> None:
         """A new worker with the models of the old one, after a rest that grows with each failure."""
         while True:
-            log.warning("worker of %s died; the next starts in %g s", self._spec.name, self._rules.rest(self._deaths))
             await asyncio.sleep(self._rules.rest(self._deaths))
             try:
                 child = await self._start()
@@ -173,8 +176,9 @@ class IsolatedBackend:
                     await child.stop()
                     raise
             except BackendError as error:
-                log.warning("worker of %s could not be replaced: %s", self._spec.name, error.message)
                 self._deaths += 1
+                rest = self._rules.rest(self._deaths)
+                log.warning("worker of %s not replaced, tried again in %g s: %s", self._spec.name, rest, error.message)
                 continue
             self._install(child)
             self._revival = None

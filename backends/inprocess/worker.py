@@ -25,11 +25,12 @@ FAULT = "The engine failed in its worker process, whose log says why."
 class Answers:
     """Does what the messages of the proxy ask for, each in a task of its own."""
 
-    def __init__(self, backend: Backend, frames: Frames) -> None:
-        self._backend = backend
+    def __init__(self, frames: Frames) -> None:
         self._frames = frames
+        self._made: Backend | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._verbs: dict[str, Callable[[int, object], Awaitable[object]]] = {
+            "start": self._start,
             "load": self._load,
             "unload": self._unload,
             "health": self._health,
@@ -45,13 +46,16 @@ class Answers:
             return
         task = asyncio.create_task(self._answer(number, verb, payload))
         self._tasks[number] = task
-        task.add_done_callback(lambda _: self._tasks.pop(number))
+        task.add_done_callback(lambda task: self._ended(number, task))
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        del self._tasks[number]
+        if task.cancelled():  # maybe before its first step, so that it could not say so itself
+            self._frames.post(pack((number, "done", None)))
 
     async def _answer(self, number: int, verb: str, payload: object) -> None:
         try:
             await self._frames.send((number, "done", await self._verbs[verb](number, payload)))
-        except asyncio.CancelledError:
-            await self._frames.send((number, "done", None))
         except BackendError as error:
             await self._frames.send((number, "error", error))
         except ConnectionError:
@@ -59,6 +63,14 @@ class Answers:
         except Exception:
             traceback.print_exc()
             await self._frames.send((number, "error", Broken(FAULT)))
+
+    @property
+    def _backend(self) -> Backend:
+        assert self._made is not None, "the first message is start"
+        return self._made
+
+    async def _start(self, _: int, payload: object) -> None:
+        self._made = await asyncio.to_thread(_make, *cast("tuple[str, EngineSpec]", payload))
 
     async def _load(self, number: int, payload: object) -> None:
         def report(progress: Progress) -> None:
@@ -83,21 +95,13 @@ class Answers:
 
 
 async def serve(file: int) -> None:
-    """Make the backend that the first message names, and serve the others until the proxy hangs up."""
+    """Do what the proxy asks for until it hangs up; first of all, make the backend."""
     reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=file))
     frames = Frames(reader, writer)
-    answers: Answers | None = None
+    answers = Answers(frames)
     async for message in frames.received():
         number, verb, packed = cast("tuple[int, str, bytes]", message)
-        if answers is not None:
-            answers.take(number, verb, unpack(packed))
-            continue
-        try:
-            answers = Answers(_make(*cast("tuple[str, EngineSpec]", unpack(packed))), frames)
-        except BackendError as error:
-            await frames.send((number, "error", error))
-        else:
-            await frames.send((number, "done", None))
+        answers.take(number, verb, unpack(packed))
     sys.stderr.flush()
     os._exit(0)  # at once: threads deep in a library would hold the process up for as long as they like
 

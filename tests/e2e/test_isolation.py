@@ -32,6 +32,21 @@ async def transcribed(http: aiohttp.ClientSession, command: Command) -> str:
                 await asyncio.sleep(float(answer.headers["Retry-After"]))
 
 
+async def test_a_worker_does_not_outlive_its_proxy(tmp_path: Path) -> None:
+    config = tmp_path / "switchboard.toml"
+    config.write_text(f'[[models]]\nname = "ears"\nengine = "whisper"\nsource = "{NANO}"\n')
+    async with (
+        aiohttp.ClientSession() as http,
+        serving(SWITCHBOARD_CONFIG=str(config), SWITCHBOARD_ISOLATION="process") as command,
+    ):
+        await transcribed(http, command)
+        workers = psutil.Process(command.process.pid).children()
+        command.signal(signal.SIGKILL)
+        await command.process.wait()
+    assert len(workers) == 1
+    assert not (await asyncio.to_thread(psutil.wait_procs, workers, timeout=SECONDS))[1]
+
+
 async def test_a_worker_that_faults_takes_no_stream_with_it_and_is_replaced(tmp_path: Path) -> None:
     config = tmp_path / "switchboard.toml"
     async with VllmDouble() as engine, aiohttp.ClientSession() as http:

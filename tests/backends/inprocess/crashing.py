@@ -30,6 +30,8 @@ class CrashingBackend:
     def __init__(self, spec: EngineSpec) -> None:
         if spec.name == "stillborn":
             os._exit(4)
+        if spec.name == "endless":
+            time.sleep(3600)
         self._loaded: set[ModelSpec] = set()
 
     async def load(self, model: ModelSpec, report: Report) -> None:

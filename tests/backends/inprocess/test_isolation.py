@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import psutil
 import pytest
 
 from backends.base import EngineSpec, ModelSpec, Progress
@@ -161,7 +162,7 @@ async def test_a_model_whose_load_kills_is_not_loaded_again(backend: IsolatedBac
 @pytest.mark.parametrize(
     ("name", "inner", "complaint"),
     [
-        ("stillborn", INNER, r"ended \(with exit status 4\)"),
+        ("stillborn", INNER, "ended with exit status 4"),
         ("lacking", "tests.backends.inprocess.not_there:Backend", "package that is not installed: tests"),
     ],
 )
@@ -170,6 +171,22 @@ async def test_a_worker_that_cannot_start_is_told(name: str, inner: str, complai
     with pytest.raises(BackendError, match=complaint):
         await backend.load(MODEL, ignored)
     assert backend.pid is None
+    await backend.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+async def test_whoever_tires_of_a_start_takes_the_worker_along(seconds: float) -> None:
+    backend = IsolatedBackend(EngineSpec(name="endless", kind="transformers"), INNER, QUICK)
+    us = psutil.Process()
+    before = set(us.children())
+    loading = asyncio.create_task(backend.load(MODEL, ignored))
+    while not set(us.children()) - before:  # noqa: ASYNC110 - nothing tells us when a process is there
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(seconds)
+    loading.cancel()
+    await asyncio.wait({loading}, timeout=SECONDS)
+    assert loading.cancelled()
+    assert set(us.children()) == before
     await backend.close()
 
 
