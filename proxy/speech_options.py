@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from backends.types import Diarize, Transcribe
-from proxy.errors import ApiError, ErrorCode
+from proxy.errors import invalid
 
 SPEAKER_COUNTS = ("num_speakers", "min_speakers", "max_speakers")
 OPTIONS = frozenset(
@@ -64,14 +64,14 @@ def _diarize(wanted: bool | None, counts: Mapping[str, int | None]) -> Diarize |
     """Whoever says how many speakers there are wants to know which of them speaks."""
     told = [name for name, count in counts.items() if count is not None]
     if wanted is False and told:
-        raise _wrong(told[0], "it needs `diarize`, which is `false`")
+        raise invalid(told[0], "it needs `diarize`, which is `false`")
     if not wanted and not told:
         return None
     exact, least, most = (counts[name] for name in SPEAKER_COUNTS)
     if exact is not None and len(told) > 1:
-        raise _wrong("num_speakers", f"it excludes `{told[1]}`")
+        raise invalid("num_speakers", f"it excludes `{told[1]}`")
     if least is not None and most is not None and least > most:
-        raise _wrong("min_speakers", f"{least} is more than `max_speakers`, {most}")
+        raise invalid("min_speakers", f"{least} is more than `max_speakers`, {most}")
     return Diarize(num_speakers=exact, min_speakers=least, max_speakers=most)
 
 
@@ -80,7 +80,7 @@ def read_whole(name: str, text: str, low: int, high: int | None = None) -> int:
     value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
     if value < low or (high is not None and value > high):
         limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise _wrong(name, f"`{text[:100]}` is not a whole number {limits}")
+        raise invalid(name, f"`{text[:100]}` is not a whole number {limits}")
     return value
 
 
@@ -94,7 +94,7 @@ def read_number(name: str, text: str, low: float = -math.inf, high: float = math
         limits = (
             "" if math.isinf(low) else f" from {low:g} to {high:g}" if math.isfinite(high) else f" of at least {low:g}"
         )
-        raise _wrong(name, f"`{text[:100]}` is not a number{limits}")
+        raise invalid(name, f"`{text[:100]}` is not a number{limits}")
     return value
 
 
@@ -105,8 +105,4 @@ def read_flag(name: str, text: str) -> bool:
             return True
         case "false":
             return False
-    raise _wrong(name, f"`{text[:100]}` is neither `true` nor `false`")
-
-
-def _wrong(name: str, reason: str) -> ApiError:
-    return ApiError(ErrorCode.INVALID, f"Invalid `{name}`: {reason}.", param=name)
+    raise invalid(name, f"`{text[:100]}` is neither `true` nor `false`")

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from backends.types import Segment, Transcribe
-from proxy.errors import ApiError, ErrorCode
+from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.http.multipart import Part, read_form
 from proxy.http.observe import CALL
 from proxy.keys import DISPATCHER, SETTINGS
@@ -70,7 +70,7 @@ def read_query(query: Iterable[tuple[str, str]]) -> Question:
     if chunks == "none" and asked.diarize is not None:
         chunks = "segments"
     if asked.align and chunks == "none":
-        raise ApiError(ErrorCode.INVALID, "`align` is about times: send `return_timestamps`, too.", param="align")
+        raise invalid("align", "it is about times: send `return_timestamps`, too")
     request = replace(
         asked,
         task=_task(single.get("task", "transcribe")),
@@ -80,7 +80,7 @@ def read_query(query: Iterable[tuple[str, str]]) -> Question:
         words=chunks == "words",
     )
     if request.language and request.languages:
-        raise ApiError(ErrorCode.INVALID, "Send `language` or `languages`, not both.", param="languages")
+        raise invalid("languages", "`language` says already which one is spoken; send one of the two")
     return Question(request, single.get("model"), chunks)
 
 
@@ -103,16 +103,14 @@ def _chunks(sent: Mapping[str, str]) -> Chunks:
     try:
         return "segments" if read_flag("return_timestamps", wanted) else "none"
     except ApiError as error:
-        message = f"Invalid `return_timestamps`: `{wanted[:100]}` is none of `true`, `word`, `false`."
-        raise ApiError(ErrorCode.INVALID, message, param="return_timestamps") from error
+        raise invalid("return_timestamps", f"`{wanted[:100]}` is none of `true`, `word`, `false`") from error
 
 
 def _task(said: str) -> Literal["transcribe", "translate"]:
     match said:
         case "transcribe" | "translate":
             return said
-    message = f"Invalid `task`: `{said[:100]}` is neither `transcribe` nor `translate`."
-    raise ApiError(ErrorCode.INVALID, message, param="task")
+    raise invalid("task", f"`{said[:100]}` is neither `transcribe` nor `translate`")
 
 
 def _words(segment: Segment) -> Iterable[dict[str, object]]:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from aiohttp import web
 
 from backends.base import Relay
-from proxy.contracts.openai.audio_form import model_of, read_question, wants_stream
+from proxy.contracts.openai.audio_fields import model_of, wants_stream
+from proxy.contracts.openai.audio_form import read_question
 from proxy.contracts.openai.audio_stream import transcript_frames
 from proxy.contracts.openai.errors import error_frame
 from proxy.contracts.openai.relaying import DONE_MARK, pass_on

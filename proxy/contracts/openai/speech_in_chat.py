@@ -12,9 +12,9 @@ from aiohttp import web
 
 from backends.errors import Invalid, MediaRefused
 from backends.types import Json, JsonObject, Transcribe
-from proxy.contracts.openai.embedded import read_embedded
+from proxy.contracts.openai.embedded import format_of, read_embedded
 from proxy.contracts.openai.transcripts import collect
-from proxy.errors import ApiError, ErrorCode
+from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.http.observe import CALL
 from proxy.keys import DISPATCHER
 from proxy.registry.models import ModelEntry, Registry
@@ -33,10 +33,10 @@ def is_short_form(data: JsonObject) -> bool:
 async def unfolded(data: JsonObject, registry: Registry) -> JsonObject:
     """The short form as a chat of one message; without a model the only one for text serves. Raises INVALID."""
     if "messages" in data:
-        raise _wrong("audio", "send `messages`, or `audio` with an optional `text`, not both")
+        raise invalid("audio", "send `messages`, or `audio` with an optional `text`, not both")
     text = data.get("text")
     if text is not None and not isinstance(text, str):
-        raise _wrong("text", "it must be a string")
+        raise invalid("text", "it must be a string")
     spoken = await asyncio.to_thread(_part, str(data["audio"]))
     content: list[Json] = [{"type": "text", "text": text}, spoken] if text else [spoken]
     rest = {name: value for name, value in data.items() if name not in ("audio", "text")}
@@ -49,7 +49,7 @@ async def unfolded(data: JsonObject, registry: Registry) -> JsonObject:
 def _part(text: str) -> JsonObject:
     """The part of a message for the short form's audio, as engines read it."""
     audio = read_embedded(text, "audio")
-    clip: JsonObject = {"data": base64.b64encode(audio.data).decode("ascii"), "format": audio.format}
+    clip: JsonObject = {"data": base64.b64encode(audio).decode("ascii"), "format": format_of(audio)}
     return {"type": "input_audio", "input_audio": clip}
 
 
@@ -68,7 +68,7 @@ async def transcribed(
     messages = cast("list[Json]", data["messages"])
     clips = list(_clips(messages))
     if len(clips) > MAX_CLIPS:
-        raise _wrong(
+        raise invalid(
             "messages", f"it has {len(clips)} parts of audio, and {MAX_CLIPS} are the most that are transcribed"
         )
     transcriber = _transcriber(request.app[DISPATCHER].router.registry)
@@ -101,11 +101,11 @@ async def _words(request: web.Request, transcriber: ModelEntry, part: JsonObject
     """What is said in one part."""
     clip = part.get("input_audio")
     if not isinstance(clip, dict) or not isinstance(clip.get("data"), str):
-        raise _wrong(param, "it must be an object with `data`, the audio file as base64, and `format`")
+        raise invalid(param, "it must be an object with `data`, the audio file as base64, and `format`")
     if clip.get("format", FORMATS[0]) not in FORMATS:
-        raise _wrong(f"{param}.format", f"`{str(clip['format'])[:100]}` is none of {', '.join(FORMATS)}")
+        raise invalid(f"{param}.format", f"`{str(clip['format'])[:100]}` is none of {', '.join(FORMATS)}")
     audio = await asyncio.to_thread(read_embedded, str(clip["data"]), f"{param}.data")
-    events = request.app[DISPATCHER].run(transcriber, Transcribe(audio=audio.data), request[CALL])
+    events = request.app[DISPATCHER].run(transcriber, Transcribe(audio=audio), request[CALL])
     try:
         async with aclosing(events):
             return (await collect(events)).text
@@ -121,7 +121,3 @@ def _replaced(messages: list[Json], number: int, place: int, part: JsonObject) -
     content = cast("list[Json]", message["content"])
     changed: JsonObject = {**message, "content": [*content[:place], part, *content[place + 1 :]]}
     return [*messages[:number], changed, *messages[number + 1 :]]
-
-
-def _wrong(param: str, reason: str) -> ApiError:
-    return ApiError(ErrorCode.INVALID, f"Invalid `{param}`: {reason}.", param=param)

@@ -10,7 +10,8 @@ import pytest
 from openai.resources.audio import Transcriptions
 
 from backends.types import Diarize, Transcribe, Vad
-from proxy.contracts.openai.audio_form import Question, model_of, read_question, wants_stream
+from proxy.contracts.openai.audio_fields import model_of, wants_stream
+from proxy.contracts.openai.audio_form import Question, read_question
 from proxy.contracts.openai.transcripts import Style, Task
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.multipart import Part

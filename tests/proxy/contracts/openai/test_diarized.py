@@ -6,7 +6,8 @@ from dataclasses import replace
 from openai.types.audio import TranscriptionDiarized
 
 from backends.types import Segment, Speech, TokenLogprob
-from proxy.contracts.openai.transcripts import Style, Transcript, render, srt, verbose, vtt
+from proxy.contracts.openai.subtitles import srt, vtt
+from proxy.contracts.openai.transcripts import Style, Transcript, render, verbose
 from tests.proxy.contracts.openai.audio_calls import SEGMENT
 
 EMMA = replace(SEGMENT, speaker="Emma <b>")

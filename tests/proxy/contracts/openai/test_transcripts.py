@@ -13,7 +13,8 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from backends.errors import Broken
 from backends.types import Event, Segment, Speech, Word
 from proxy.contracts.openai.languages import NAMES
-from proxy.contracts.openai.transcripts import Style, Transcript, clock, collect, render, srt, verbose, vtt
+from proxy.contracts.openai.subtitles import clock, srt, vtt
+from proxy.contracts.openai.transcripts import Style, Transcript, collect, render, verbose
 
 TIMES = st.floats(0, 400_000, allow_nan=False)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.sampled_from("\n\r->&<;")) | st.just(
