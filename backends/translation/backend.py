@@ -12,19 +12,22 @@ from safetensors import SafetensorError
 
 from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
 from backends.errors import Unavailable, Unsupported
+from backends.inprocess.admission import Admission
 from backends.inprocess.conversion import converted
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
+from backends.inprocess.loaded import Loaded
 from backends.translation.checkpoint import read_checkpoint
 from backends.translation.engine import CTranslate2Engine, Engine, GenerateEngine
 from backends.translation.family import detect
 from backends.translation.pipeline import Pipeline
 from backends.translation.tokenizer import open_tokenizer
+from backends.translation.translator import Translator
 from backends.types import Event, Request, Translate
 
 
 class TranslationBackend:
-    """Serves Translate requests with models that run here, one batch after the other.
+    """Serves Translate requests with models that run here; sentences of many requests share a batch.
 
     spec.data is where converted models are kept.
     """
@@ -32,21 +35,34 @@ class TranslationBackend:
     def __init__(self, spec: EngineSpec) -> None:
         self._spec = spec
         self._hub = Hub()
-        self._pipelines: dict[ModelSpec, Pipeline] = {}
+        self._models: Loaded[Translator] = Loaded()
+        self._admission = Admission(spec.name, spec.max_queued_characters, unit="characters")
         self._turn = asyncio.Lock()
         self._loading = Executor(f"{spec.name} (loading)")
-        self._running = Executor(spec.name)
+        self._preparing = Executor(f"{spec.name} (preparing)")
+
+    @property
+    def queued_characters(self) -> float:
+        """Characters accepted and not yet translated."""
+        return self._admission.queued
+
+    @property
+    def waiting(self) -> int:
+        """Sentences that wait for their turn, over all models."""
+        return sum(translator.waiting for translator in self._models)
 
     async def load(self, model: ModelSpec, report: Report) -> None:
         """Find or download the model, convert it unless that was done before, and open it. Raises Unavailable."""
         async with self._turn:
-            if model not in self._pipelines:
-                self._pipelines[model] = await self._loading.call(self._open, model, on_loop(report))
+            if model not in self._models:
+                pipeline = await self._loading.call(self._open, model, on_loop(report))
+                self._models.add(model, self._translator(model, pipeline))
 
     async def unload(self, model: ModelSpec) -> None:
-        """Let the model go; requests that run on it come to their end first."""
-        async with self._turn:
-            self._pipelines.pop(model, None)
+        """Take no more requests for the model, let those accepted end, and free it."""
+        translator = await self._models.removed(model)
+        if translator is not None:
+            await translator.close()
 
     async def health(self) -> Health:
         """Whether the configured device is there."""
@@ -59,24 +75,29 @@ class TranslationBackend:
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Yield one Translated per text, in order, as batches are done.
 
-        Raises Unavailable for a model that is not loaded, Invalid for what it cannot do, Broken when it
-        fails, Overloaded when memory runs out.
+        Raises Unavailable for a model that is not loaded or memory that runs out, Invalid for what it cannot do, Broken
+        when it fails, Overloaded when too much text waits already.
         """
         if not isinstance(request, Translate):
             raise Unsupported(f"{model.label} is a translation model: it serves translation.", param="model")
-        pipeline = self._pipelines.get(model)
-        if pipeline is None:
-            raise Unavailable(f"{model.label} is not loaded; load it first.")
-        plan = pipeline.plan(request)
-        async with aclosing(self._running.stream(lambda left: pipeline.translate(request.texts, plan, left))) as events:
-            async for event in events:
-                yield event
+        with self._models.used(model) as translator:
+            plan = translator.plan(request)
+            with self._admission.admit(sum(map(len, request.texts))) as done:
+                async with aclosing(translator.translate(request.texts, plan, done)) as events:
+                    async for event in events:
+                        yield event
 
     async def close(self) -> None:
-        """Stop what runs and let every model go."""
+        """Stop what runs after the batch it is in, and let every model go."""
+        for translator in self._models.clear():
+            await translator.close()
         await self._loading.close()
-        await self._running.close()
-        self._pipelines.clear()
+        await self._preparing.close()
+
+    def _translator(self, model: ModelSpec, pipeline: Pipeline) -> Translator:
+        return Translator(
+            model.label, pipeline, self._preparing, max_batch=self._spec.max_batch, max_wait_ms=self._spec.max_wait_ms
+        )
 
     def _open(self, model: ModelSpec, report: Report) -> Pipeline:
         try:

@@ -11,12 +11,14 @@ import ctranslate2
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from backends.errors import BackendError, Broken, Overloaded
+from backends.errors import Broken
+from backends.inprocess.batch import out_of_memory
 from backends.inprocess.building import BUILDING
 from backends.translation.decoding import Decoding
 from backends.translation.family import Framed
 
 _BATCH_TOKENS = 4096
+_FAILED = "The translation model failed on this text; try it in smaller parts."
 _PATIENCE = 2.0  # how many times beam_size candidates are finished before the search ends, when not early
 
 
@@ -28,7 +30,10 @@ class Engine(Protocol):
         """Every token that the model knows."""
 
     def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
-        """The best answer to each sentence: pieces behind its prefix, special tokens among them. Raises Broken and Overloaded."""
+        """The best answer to each sentence: pieces behind its prefix, special tokens among them.
+
+        Raises Broken, and RuntimeError when the memory is too small for so many.
+        """
 
 
 class CTranslate2Engine:
@@ -61,7 +66,9 @@ class CTranslate2Engine:
                 max_decoding_length=decoding.max_new_tokens + repeated,
             )
         except (RuntimeError, ValueError) as error:
-            raise _failure(error) from error
+            if out_of_memory(error):
+                raise
+            raise Broken(_FAILED) from error
         return [result.hypotheses[0][repeated:] for result in results]
 
 
@@ -103,14 +110,10 @@ class GenerateEngine:
                     **(beams if decoding.beam_size > 1 else {}),
                 )
         except RuntimeError as error:
-            raise _failure(error) from error
+            if out_of_memory(error):
+                raise
+            raise Broken(_FAILED) from error
         return [self._tokenizer.convert_ids_to_tokens(answer) for answer in answers[:, len(prefixes[0]) :].tolist()]
-
-
-def _failure(error: Exception) -> BackendError:
-    if "out of memory" in str(error).lower():
-        return Overloaded("There is not enough memory for this translation now; try again later.", retry_after=5.0)
-    return Broken("The translation model failed on this text; try it in smaller parts.")
 
 
 def _read_vocabulary(path: Path) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+from collections import deque
 from contextlib import aclosing
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from backends.base import EngineSpec, ModelSpec, Progress
-from backends.errors import Invalid, Unavailable, Unsupported
+from backends.errors import Invalid, Overloaded, Unavailable, Unsupported
 from backends.inprocess.conversion import converted
 from backends.translation.backend import TranslationBackend, placement
 from backends.types import Chat, Translate, Translated
@@ -36,6 +38,12 @@ def heldout() -> Heldout:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
             directions.setdefault((row["source"], row["target"]), []).append((row["text"], row["reference"]))
     return directions
+
+
+async def _accepted(backend: TranslationBackend) -> None:
+    async with asyncio.timeout(10):
+        while not backend.queued_characters:  # noqa: ASYNC110 - a count that announces nothing
+            await asyncio.sleep(0)
 
 
 def _texts(translated: list[Translated]) -> list[str]:
@@ -152,6 +160,49 @@ async def test_a_reader_who_leaves_stops_the_work(
     request = Translate(texts=("The cat drinks water. " * 100,) * 200, source="en", target="fr")
     async with aclosing(backend.run(ModelSpec(source=str(nano)), request)) as events:
         assert isinstance(await anext(events), Translated)
+    assert _texts(await translate("My dog sleeps.")) == ["Mon chien dort."]
+
+
+async def test_heldout_sentences_are_exact_for_32_requests_at_once(translate: Translator, heldout: Heldout) -> None:
+    sentences = deque((direction, row) for direction, rows in heldout.items() for row in rows)
+
+    async def client() -> None:
+        while sentences:
+            (source, target), (text, reference) = sentences.popleft()
+            assert _texts(await translate(text, source=source, target=target)) == [reference]
+
+    await asyncio.gather(*(client() for _ in range(32)))
+
+
+async def test_unload_lets_running_requests_end(translate: Translator, backend: TranslationBackend, nano: Path) -> None:
+    running = asyncio.create_task(translate(*["My dog sleeps."] * 200))
+    await _accepted(backend)
+    unloading = asyncio.create_task(backend.unload(ModelSpec(source=str(nano))))
+    assert _texts(await running) == ["Mon chien dort."] * 200
+    await unloading
+    with pytest.raises(Unavailable, match="not loaded"):
+        await translate("My dog sleeps.")
+
+
+async def test_close_ends_running_requests(translate: Translator, backend: TranslationBackend) -> None:
+    running = asyncio.create_task(translate("My dog sleeps. " * 20_000))
+    await _accepted(backend)
+    await backend.close()
+    with pytest.raises(Unavailable):
+        await running
+
+
+async def test_too_much_text_is_refused_until_there_is_room(translate: Translator, backend: TranslationBackend) -> None:
+    limit = EngineSpec(name="mt", kind="translation").max_queued_characters
+    running = asyncio.create_task(translate("My dog sleeps. " * (limit // 15 + 1)))
+    await _accepted(backend)
+    with pytest.raises(Overloaded, match="characters waiting") as refused:
+        await translate("My dog sleeps.")
+    assert refused.value.retry_after
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (backend.queued_characters, backend.waiting) == (0, 0)
     assert _texts(await translate("My dog sleeps.")) == ["Mon chien dort."]
 
 

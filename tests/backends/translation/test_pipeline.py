@@ -1,10 +1,10 @@
-"""Batches: many sentences to one, languages mixed, none begun for nobody."""
+"""Texts become sentences that the engine can hold; languages mix in a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from threading import Event as Flag
 
 import pytest
 
@@ -14,29 +14,12 @@ from backends.translation.checkpoint import read_checkpoint
 from backends.translation.decoding import Decoding
 from backends.translation.engine import CTranslate2Engine, Engine, GenerateEngine
 from backends.translation.family import Framed, Pair, detect
-from backends.translation.pipeline import Pipeline
-from backends.translation.tokenizer import open_tokenizer
+from backends.translation.pipeline import Part, Pipeline
+from backends.translation.segment import Document
+from backends.translation.tokenizer import Tokenizer, open_tokenizer
 from backends.types import Translate
 
 GREEDY = Decoding(beam_size=1, early_stopping=True, length_penalty=1.0, no_repeat_ngram_size=0, max_new_tokens=40)
-
-
-class Recorded:
-    """An engine that notes the size of each batch."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.batches: list[int] = []
-        self.sentences: list[Framed] = []
-
-    @property
-    def vocabulary(self) -> frozenset[str]:
-        return self._engine.vocabulary
-
-    def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
-        self.batches.append(len(sentences))
-        self.sentences += sentences
-        return self._engine.search(sentences, decoding)
 
 
 @pytest.fixture(scope="module")
@@ -45,58 +28,72 @@ def engine(nano: Path, store: Path) -> CTranslate2Engine:
     return CTranslate2Engine(kept, device="cpu", compute_type="int8")
 
 
+class Counting:
+    """A tokenizer that notes how many texts it cut into pieces."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.counted = 0
+
+    def pieces(self, text: str) -> list[str]:
+        self.counted += 1
+        return self._tokenizer.pieces(text)
+
+    def text(self, pieces: Sequence[str]) -> str:
+        return self._tokenizer.text(pieces)
+
+
 def _pipeline(nano: Path, engine: Engine) -> Pipeline:
     checkpoint, tokenizer = read_checkpoint("nano", nano, engine.vocabulary), open_tokenizer(nano)
     return Pipeline(checkpoint, detect(checkpoint, tokenizer.pieces), tokenizer, engine)
 
 
-def test_a_request_is_one_batch_until_it_is_large(nano: Path, engine: CTranslate2Engine) -> None:
-    recorded = Recorded(engine)
-    pipeline = _pipeline(nano, recorded)
-    plan = pipeline.plan(Translate(texts=(), source="en", target="fr"))
-    assert len(list(pipeline.translate(["My dog sleeps. Yes.", "42", "No."] * 20, plan, Flag()))) == 60
-    assert recorded.batches == [60]
-    assert len(list(pipeline.translate(["My dog sleeps. " * 600], plan, Flag()))) == 1
-    assert recorded.batches[1:] == [256, 256, 88]
+def _prepared(pipeline: Pipeline, texts: Sequence[str], length: int | None = None) -> list[Part | Document]:
+    request = Translate(texts=(), source="en", target="fr", max_input_length=length)
+    return list(pipeline.prepare(texts, pipeline.plan(request)))
+
+
+def _sent(prepared: Sequence[Part | Document]) -> list[Framed]:
+    return [item.framed for item in prepared if isinstance(item, Part)]
+
+
+def test_parts_come_before_the_document_that_they_make(nano: Path, engine: CTranslate2Engine) -> None:
+    prepared = _prepared(_pipeline(nano, engine), ["My dog sleeps. Yes.", "42"])
+    assert [type(item) for item in prepared] == [Part, Part, Document, Document]
+    first, second, document, number = prepared
+    assert isinstance(first, Part)
+    assert isinstance(second, Part)
+    assert document == Document("", (first.sentence, second.sentence))
+    assert number == Document("42", ())
+
+
+def test_a_text_is_cut_into_pieces_as_they_are_asked_for(nano: Path, engine: CTranslate2Engine) -> None:
+    checkpoint, tokenizer = read_checkpoint("nano", nano, engine.vocabulary), Counting(open_tokenizer(nano))
+    pipeline = Pipeline(checkpoint, detect(checkpoint, tokenizer.pieces), tokenizer, engine)
+    prepared = pipeline.prepare(
+        ["My dog sleeps. " * 1000], pipeline.plan(Translate(texts=(), source="en", target="fr"))
+    )
+    assert len(list(islice(prepared, 10))) == tokenizer.counted == 10
 
 
 @pytest.mark.parametrize("length", [1, 3, 7, 9, 500])
 def test_max_input_length_counts_over_the_sentences_of_a_text(
     length: int, nano: Path, engine: CTranslate2Engine
 ) -> None:
-    recorded = Recorded(engine)
-    pipeline, tokenizer = _pipeline(nano, recorded), open_tokenizer(nano)
+    tokenizer = open_tokenizer(nano)
     sentences = ["My dog sleeps.", "The cat drinks water.", "No."]
-    plan = pipeline.plan(Translate(texts=(), source="en", target="fr", max_input_length=length))
-    list(pipeline.translate([" ".join(sentences)], plan, Flag()))
+    sent = _sent(_prepared(_pipeline(nano, engine), [" ".join(sentences)], length))
     whole = [piece for sentence in sentences for piece in tokenizer.pieces(sentence)]
-    assert [piece for sentence in recorded.sentences for piece in sentence.tokens[1:-1]] == whole[:length]
+    assert [piece for sentence in sent for piece in sentence.tokens[1:-1]] == whole[:length]
 
 
 def test_an_endless_sentence_reaches_the_engine_whole(nano: Path, engine: CTranslate2Engine) -> None:
-    recorded = Recorded(engine)
-    pipeline, tokenizer = _pipeline(nano, recorded), open_tokenizer(nano)
+    tokenizer = open_tokenizer(nano)
     text = "my dog sleeps, " * 100 + "my cat runs " * 100 + "a" * 500
-    list(pipeline.translate([text], pipeline.plan(Translate(texts=(), source="en", target="fr")), Flag()))
-    parts = [tokenizer.text(sentence.tokens[1:-1]) for sentence in recorded.sentences]
+    sent = _sent(_prepared(_pipeline(nano, engine), [text]))
+    parts = [tokenizer.text(sentence.tokens[1:-1]) for sentence in sent]
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")
-    assert max(len(sentence.tokens) for sentence in recorded.sentences) <= 129
-
-
-@pytest.mark.parametrize("texts", [["My dog sleeps."] * 2000, ["My dog sleeps. " * 2000, "Yes."]])
-def test_no_batch_is_begun_for_nobody(texts: list[str], nano: Path, engine: CTranslate2Engine) -> None:
-    stop = Flag()
-
-    class Leaving(Recorded):
-        def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
-            stop.set()
-            return super().search(sentences, decoding)
-
-    leaving = Leaving(engine)
-    pipeline = _pipeline(nano, leaving)
-    plan = pipeline.plan(Translate(texts=(), source="en", target="fr"))
-    assert list(pipeline.translate(texts, plan, stop)) == []
-    assert leaving.batches == [256]
+    assert max(len(sentence.tokens) for sentence in sent) <= 129
 
 
 def test_languages_mix_in_a_batch(nano: Path, engine: CTranslate2Engine) -> None:
