@@ -70,8 +70,8 @@ class Aligner:
         when the device gives up.
         """
         self.check(language)
-        model = self._models.get(language) or self._load(language)
         try:
+            model = self._models.get(language) or self._load(language)
             return [timed(segment, samples, language, model) for segment in segments]
         except RuntimeError as error:
             raise Broken("The alignment model failed; its log says why.") from error
@@ -82,8 +82,11 @@ class Aligner:
         directory = self._hub.locate(ModelSpec(source=source, name=setting), lambda _: None)
         kind = read_config(directory / "config.json").get("model_type")
         if kind != "wav2vec2":
-            raise Unavailable(f"{setting} names a {kind} model; words are timed by wav2vec2.")
-        ctc = import_module("backends.whisper.align_ctc")
+            raise Unavailable(f"{setting} names a model of type {kind}; words are timed by wav2vec2.")
+        try:
+            ctc = import_module("backends.whisper.align_ctc")
+        except (ImportError, OSError) as error:
+            raise Unavailable("whisperX is installed, but cannot be loaded; the log says why.") from error
         self._models[language] = cast("Characters", ctc.Ctc(directory, language, device_for(self._spec), setting))
         return self._models[language]
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Protocol, cast
 
 from backends.base import EngineSpec
-from backends.errors import Broken, Invalid, MediaRefused, Unsupported
+from backends.errors import Broken, Invalid, MediaRefused, Unavailable, Unsupported
 from backends.types import Diarize
 from backends.whisper.audio import SAMPLE_RATE, Samples, decode
 from backends.whisper.diarize_names import Print, Turn, named
@@ -82,7 +82,10 @@ class Diarizer:
 
     def _load(self) -> Voices:
         os.environ["PYANNOTE_METRICS_ENABLED"] = "false"  # or it reports every file to its makers; read on import
-        pyannote = import_module("backends.whisper.diarize_pyannote")
+        try:
+            pyannote = import_module("backends.whisper.diarize_pyannote")
+        except (ImportError, OSError) as error:
+            raise Unavailable("pyannote-audio is installed, but cannot be loaded; the log says why.") from error
         self._voices = cast("Voices", pyannote.Pyannote(self._spec.diarization_model, device_for(self._spec)))
         return self._voices
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -34,11 +35,26 @@ NOBODY, ONE = 0, 1
 
 @pytest.fixture(autouse=True)
 def nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("something tried to reach the network")
+    connect = socket.socket.connect
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def checked(self: socket.socket, address: tuple[str, int]) -> None:
+        assert address[0] == "127.0.0.1", "something tried to reach the network"
+        connect(self, address)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("something asked for an address on the network")
+
+    monkeypatch.setattr(socket.socket, "connect", checked)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def cached(directory: Path, cache: Path, name: str) -> None:
+    """Put the files of a directory into the hub's cache, as the repository `name`."""
+    commit = "0" * 40
+    repository = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(directory, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,11 @@ import pytest
 
 from backends.base import EngineSpec, ModelSpec
 from backends.errors import Unavailable
+from backends.inprocess.hub import Hub
 from backends.types import Segment
 from backends.whisper.align import Aligner
 from backends.whisper.audio import SAMPLE_RATE, Samples, decode
+from tests.whisperx.conftest import cached
 
 pytest.importorskip("whisperx", reason="needs requirements/cuda.lock (make test-whisperx)")
 
@@ -86,6 +88,14 @@ def test_a_model_is_loaded_once(aligner: Aligner, samples: Samples, monkeypatch:
     assert aligner.align(samples, [segment(" hello", 0.2, 1.0)], "en") == [first]
 
 
+def test_a_hub_id_is_read_from_the_cache(spec: EngineSpec, english: Path, samples: Samples, tmp_path: Path) -> None:
+    cached(english, tmp_path, "owner/english")
+    by_id = Aligner(replace(spec, align_models={"en": "owner/english"}), Hub(cache=tmp_path))
+    by_path = Aligner(replace(spec, align_models={"en": str(english)}))
+    hello = [segment(" hello", 0.2, 1.0)]
+    assert by_id.align(samples, hello, "en") == by_path.align(samples, hello, "en")
+
+
 def test_a_directory_that_is_not_there_names_the_setting(spec: EngineSpec, samples: Samples, tmp_path: Path) -> None:
     aligner = Aligner(replace(spec, align_models={"en": str(tmp_path / "none")}))
     with pytest.raises(Unavailable, match="no directory"):
@@ -94,7 +104,7 @@ def test_a_directory_that_is_not_there_names_the_setting(spec: EngineSpec, sampl
 
 def test_a_model_of_another_kind_is_refused(spec: EngineSpec, nano: ModelSpec, samples: Samples) -> None:
     aligner = Aligner(replace(spec, align_models={"de": nano.source}))
-    with pytest.raises(Unavailable, match="WHISPERX_ALIGN_MODEL_DE names a whisper model"):
+    with pytest.raises(Unavailable, match="WHISPERX_ALIGN_MODEL_DE names a model of type whisper"):
         aligner.align(samples, [segment(" hallo", 0.2, 1.0)], "de")
 
 

@@ -17,12 +17,11 @@ from backends.errors import Invalid, MediaRefused, Unavailable
 from backends.types import Diarize
 from backends.whisper.audio import SAMPLE_RATE, Samples
 from backends.whisper.diarize import Diarizer
+from tests.whisperx.conftest import cached
 
 pytest.importorskip("whisperx", reason="needs requirements/cuda.lock (make test-whisperx)")
 
-pytestmark = [
-    pytest.mark.filterwarnings(r"ignore:\s*torchcodec is not installed correctly"),
-]
+pytestmark = pytest.mark.filterwarnings(r"ignore:\s*torchcodec is not installed correctly")
 
 Sound = Callable[[float], Samples]
 
@@ -113,6 +112,16 @@ def test_whoever_leaves_stops_the_work(diarizer: Diarizer, talk: Samples) -> Non
 
     assert diarizer.speakers(talk, Diarize(), stopped) == []
     assert len(asked) == 2
+
+
+def test_a_hub_id_is_read_from_the_cache(
+    diarizer: Diarizer, spec: EngineSpec, speakers: Path, talk: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached(speakers, tmp_path, "owner/speakers")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    by_id = Diarizer(replace(spec, diarization_model="owner/speakers"))
+    assert by_id.speakers(talk, Diarize(num_speakers=2)) == diarizer.speakers(talk, Diarize(num_speakers=2))
 
 
 def test_telemetry_is_off_whatever_the_environment_says(
