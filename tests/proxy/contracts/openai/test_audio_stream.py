@@ -167,6 +167,17 @@ async def test_a_failure_after_it_is_an_event(sdk: AsyncOpenAI, url: str, backen
         _ = [event async for event in stream]
 
 
+async def test_a_bug_is_told_without_its_words(url: str, backend: ScriptedBackend) -> None:
+    backend.script = lambda _: (RuntimeError("secret"),)
+    for stream in ("true", "false"):
+        status, _, code, message = await refused(url, form(("stream", stream)))
+        assert (status, code, "secret" in message) == (500, "internal_error", False)
+    backend.script = lambda _: (Speech("en", 1.0), SEGMENT, RuntimeError("secret"))
+    _, error = await raw(url)
+    assert json.loads(error)["error"]["code"] == "internal_error"
+    assert "secret" not in error
+
+
 async def test_a_reader_who_leaves_stops_the_work() -> None:
     stopped = asyncio.Event()
 
