@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -56,10 +55,13 @@ async def _answer(request: web.Request, task: Task) -> web.StreamResponse:
     return response
 
 
-async def _pass_on(request: web.Request, entry: ModelEntry, relay: Relay, parts: Sequence[Part]) -> web.StreamResponse:
+async def _pass_on(request: web.Request, entry: ModelEntry, relay: Relay, parts: list[Part]) -> web.StreamResponse:
     """The engine gets the form as it came, with its own name of the model; what it answers is its own, too."""
-    renamed = [replace(part, data=entry.spec.source.encode()) if part.name == "model" else part for part in parts]
+    stream = wants_stream(parts)
     if not any(part.name == "model" for part in parts):
-        renamed.append(Part("model", entry.spec.source.encode()))
-    body = compose(renamed, boundary_of(request))
-    return await pass_on(request, relay, body, stream=wants_stream(parts), terminal=DONE_MARK)
+        parts.append(Part("model", b""))
+    name = entry.spec.source.encode()
+    body = compose((replace(part, data=name) if part.name == "model" else part for part in parts), boundary_of(request))
+    # The body holds it all; the upload need not be in memory twice for as long as the engine takes.
+    parts.clear()
+    return await pass_on(request, relay, body, stream=stream, terminal=DONE_MARK)
