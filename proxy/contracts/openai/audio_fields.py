@@ -83,8 +83,8 @@ def model_of(parts: Iterable[Part]) -> str | None:
 
 
 def wants_stream(parts: Iterable[Part]) -> bool:
-    """Whether a form that is for an engine to read asks for events."""
-    return any(part.name == "stream" and part.data.lower() == b"true" for part in parts)
+    """Whether a form that is for an engine to read asks for events, in any of the words that engines take for yes."""
+    return any(part.name == "stream" and part.data.lower() in (b"true", b"1", b"yes", b"on") for part in parts)
 
 
 def _decode(name: str, data: bytes) -> str:

@@ -223,4 +223,5 @@ def test_what_a_relay_reads() -> None:
     assert model_of(parts(("model", ""))) is None
     assert model_of(parts(("model", "w"))) == "w"
     assert not wants_stream(parts(("stream", "false")))
-    assert wants_stream(parts(("stream", "True")))
+    assert not wants_stream(parts())
+    assert all(wants_stream(parts(("stream", yes))) for yes in ("True", "true", "1", "yes"))
