@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backends.whisper.model import FRAMES_PER_SECOND
+
 SECONDS_PER_STAMP = 0.02
 FRAMES_PER_STAMP = 2
-FRAMES_PER_SECOND = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,19 @@ from backends.inprocess.conversion import converted
 from backends.inprocess.hub import Hub, read_config
 
 FILES = ("tokenizer.json", "preprocessor_config.json")
+# What preprocessor_config.json says, in seconds, when a model was trained on windows shorter than 30 s too.
+SHORTEST = "shortest_chunk_length"
+FRAMES = 3000
+FRAMES_PER_SECOND = 100
+# Windows of one length share a batch, so there are few lengths; and silence after the last word helps to end there.
+STEP, TAIL = 500, 50
 
 
 @dataclass(frozen=True, slots=True)
 class Whisper:
     """A loaded model. log_mel: samples at 16 kHz to what it hears; languages: the codes it takes; multilingual: knows more
-    than English and can translate into it; suppressed: tokens that are no speech and never written.
+    than English and can translate into it; suppressed: tokens that are no speech and never written; shortest: frames of
+    10 ms that a window has at least, padding included.
     """
 
     model: ctranslate2.models.Whisper
@@ -33,6 +40,16 @@ class Whisper:
     languages: frozenset[str]
     multilingual: bool
     suppressed: tuple[int, ...]
+    shortest: int = FRAMES
+
+    def frames(self, content: int) -> int:
+        """How many frames a window has, once padded, that has `content` frames of sound.
+
+        Whisper was trained on 30 s, whatever is in them, and needs to see as many. A model trained on shorter windows too
+        says so, and short clips are then computed many times faster.
+        """
+        steps = -(-(content + TAIL) // STEP)
+        return min(max(steps * STEP, self.shortest), FRAMES)
 
     def tokenizer(self, language: str, task: str) -> Tokenizer:
         """Text to tokens and back; its sot_sequence begins a transcript in language."""
@@ -61,10 +78,10 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
             f"{model.label} cannot be loaded on {device}: it is damaged, not Whisper, or more than the memory holds."
         ) from error
     report(Progress("load", 1, 1))
-    return assembled(parts)
+    return _assembled(parts, _shortest(directory))
 
 
-def assembled(parts: WhisperModel) -> Whisper:
+def _assembled(parts: WhisperModel, shortest: int) -> Whisper:
     """The model from faster-whisper's parts."""
     multilingual = bool(parts.model.is_multilingual)
     tokenizer = Tokenizer(parts.hf_tokenizer, multilingual, task="transcribe", language="en")
@@ -75,7 +92,14 @@ def assembled(parts: WhisperModel) -> Whisper:
         languages=frozenset(parts.supported_languages),
         multilingual=multilingual,
         suppressed=tuple(get_suppressed_tokens(tokenizer, [-1])),
+        shortest=shortest,
     )
+
+
+def _shortest(directory: Path) -> int:
+    """Frames of the shortest windows that the model was trained on; all of 30 s where it does not say."""
+    seconds = read_config(directory / "preprocessor_config.json").get(SHORTEST)
+    return round(seconds * FRAMES_PER_SECOND) if isinstance(seconds, int | float) and seconds > 0 else FRAMES
 
 
 def device_for(spec: EngineSpec) -> str:

@@ -18,10 +18,10 @@ from backends.inprocess.executor import Executor
 from backends.inprocess.ordered import in_order
 from backends.types import Segment, Speech, TokenLogprob, Transcribe, Word
 from backends.whisper.audio import SAMPLE_RATE, Samples
-from backends.whisper.cutting import FRAMES_PER_SECOND, Cut, Piece, cut
+from backends.whisper.cutting import Cut, Piece, cut
 from backends.whisper.decoding import Align, Aligned, Decode, Features, Heard, Job, Key, Result, Transcript, Window
 from backends.whisper.fallback import Attempt, accepted, best, compression_ratio, silent
-from backends.whisper.model import Whisper
+from backends.whisper.model import FRAMES, FRAMES_PER_SECOND, Whisper
 from backends.whisper.options import options_of
 from backends.whisper.passages import WINDOW, Passage, passages
 from backends.whisper.prompts import previous, text_before, words_to_expect
@@ -30,7 +30,6 @@ from backends.whisper.words import Timed, split, timed_words, usual_length, with
 
 WhisperBatcher: TypeAlias = Batcher[Key, Job, Result]
 
-FRAMES = 3000
 # Passages of one request under way at a time: enough for full batches, few enough that an hour-long file holds the
 # features of some minutes only.
 SIDE_BY_SIDE = 16
@@ -138,10 +137,13 @@ class Transcription:
     async def _decode(self, features: Features, before: tuple[int, ...]) -> tuple[Attempt, float]:
         """The attempt to be believed, and the temperature that was tried last."""
         language, _ = self._language.result() if self._language.done() else (None, None)
-        window = Window(_padded(features), before, self._request.task, language, self._request.languages)
+        frames = self._engine.whisper.frames(features.shape[1])
+        window = Window(_padded(features, frames), before, self._request.task, language, self._request.languages)
         attempts: list[Attempt] = []
         for temperature in self._options.temperatures:
-            heard = cast("Heard", await self._run(self._key(temperature, len(before), again=bool(attempts)), window))
+            heard = cast(
+                "Heard", await self._run(self._key(frames, temperature, len(before), again=bool(attempts)), window)
+            )
             if not self._language.done():
                 self._language.set_result((heard.language, heard.language_probability))
             ratio = compression_ratio(self._text.decode(list(heard.tokens)).strip())
@@ -151,12 +153,12 @@ class Transcription:
             window = replace(window, features=heard.encoded, language=heard.language)
         return best(attempts, self._options), temperature
 
-    def _key(self, temperature: float, before: int, *, again: bool) -> Decode:
+    def _key(self, frames: int, temperature: float, before: int, *, again: bool) -> Decode:
         """What the window's mates must share; options that this temperature does not use count for nothing."""
         options = self._options
         search = temperature == 0
         return Decode(
-            frames=FRAMES,
+            frames=frames,
             previous=before,
             temperature=temperature,
             beam_size=options.beam_size if search else 1,
@@ -175,7 +177,7 @@ class Transcription:
         texts = [[token for token in piece.tokens if token < self._text.eot] for piece in pieces]
         tokens = tuple(token for text in texts for token in text)
         tokenizer = self._engine.whisper.tokenizer(heard.language, self._request.task)
-        key = Align(FRAMES, tuple(tokenizer.sot_sequence))
+        key = Align(self._engine.whisper.frames(size), tuple(tokenizer.sot_sequence))
         aligned = cast("Aligned", await self._run(key, Transcript(heard.encoded, tokens, size)))
         if self._request.logprobs:
             probabilities = iter(aligned.probabilities)
@@ -231,9 +233,9 @@ class Transcription:
         )
 
 
-def _padded(features: Features) -> Features:
-    """A window's features, as many as the encoder was trained on."""
-    return np.pad(features, ((0, 0), (0, FRAMES - features.shape[1]))).astype(np.float32, copy=False)
+def _padded(features: Features, frames: int) -> Features:
+    """A window's features with what is for silence after them."""
+    return np.pad(features, ((0, 0), (0, frames - features.shape[1]))).astype(np.float32, copy=False)
 
 
 def _with_words(

@@ -90,11 +90,14 @@ class ScriptedModel:
     go: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     windows: list[Asked] = field(default_factory=list)
+    device: str = "cpu"
+    frames: list[int] = field(default_factory=list)
     encoded: list[int] = field(default_factory=list)
     aligned: list[list[int]] = field(default_factory=list)
 
     def encode(self, features: ctranslate2.StorageView) -> ctranslate2.StorageView:
         self.encoded.append(features.shape[0])
+        self.frames.append(features.shape[2])
         return features
 
     def generate(self, encoded: ctranslate2.StorageView, prompts: list[list[int]], **options: float) -> list[_Result]:
@@ -133,7 +136,7 @@ def _result(said: Generation, length_penalty: float) -> _Result:
     return _Result([said.tokens], [said.avg_logprob * (length + 1) / length**length_penalty], said.no_speech_prob)
 
 
-def whisper(model: ScriptedModel) -> Whisper:
-    """A loaded model that is scripted."""
+def whisper(model: ScriptedModel, **facts: int) -> Whisper:
+    """A loaded model that is scripted; facts: more about it."""
     languages = frozenset({"en", "fr", "de", "yue"} if model.is_multilingual else {"en"})
-    return Whisper(model, VOCABULARY, FeatureExtractor(), languages, model.is_multilingual, suppressed=(1, 2))
+    return Whisper(model, VOCABULARY, FeatureExtractor(), languages, model.is_multilingual, suppressed=(1, 2), **facts)

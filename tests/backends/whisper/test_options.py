@@ -252,6 +252,59 @@ async def test_what_is_begun_and_not_ended_is_heard_again_from_where_it_begins(
     assert (second.text, second.start, second.end, second.seek) == (" Two.", 1.0, 2.5, 100)
 
 
+async def test_a_model_trained_on_short_windows_gets_short_ones(
+    spec: EngineSpec, model: ScriptedModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.whisper.backend.load", lambda *_: whisper(model, shortest=500))
+    backend = WhisperBackend(spec)
+    await backend.load(MODEL, lambda _: None)
+    await asyncio.gather(
+        *(events(backend, replace(PLAIN, audio=encode("wav", tone(seconds)))) for seconds in (2, 3, 7, 8, 28))
+    )
+    await backend.close()
+    assert sorted(set(model.frames)) == [500, 1000, 3000]
+    assert sum(model.encoded) == 5
+
+
+async def test_a_cpu_encodes_a_few_windows_at_a_time_and_decodes_all_together(
+    backend: WhisperBackend, model: ScriptedModel
+) -> None:
+    model.go.clear()
+    requests = [replace(PLAIN, audio=encode("wav", tone(1 + number / 10))) for number in range(10)]
+    asked = [asyncio.create_task(segments(backend, requests[0]))]
+    assert await asyncio.to_thread(model.entered.wait, WAIT)
+    asked += [asyncio.create_task(segments(backend, request)) for request in requests[1:]]
+    async with asyncio.timeout(WAIT):
+        while backend.waiting < 9:  # noqa: ASYNC110 - a count of the backend's, which announces nothing
+            await asyncio.sleep(0.005)
+    model.go.set()
+    await asyncio.gather(*asked)
+    assert model.encoded == [1, 4, 4, 1]
+    assert [window.batch for window in model.windows] == [1] + [9] * 9
+
+
+async def test_a_clip_is_served_long_before_half_an_hour_that_came_first(
+    backend: WhisperBackend, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = [{"start": 30 * n * SAMPLE_RATE, "end": (30 * n + 29) * SAMPLE_RATE} for n in range(60)]
+    monkeypatch.setattr("backends.whisper.passages.get_speech_timestamps", lambda *_: spans)
+    model.answer = lambda _: Generation(spoken(" Some.", 0, 10))
+    model.go.clear()
+    long = replace(PLAIN, audio=encode("flac", np.zeros(1800 * SAMPLE_RATE, np.float32)))
+    first = asyncio.create_task(segments(backend, long))
+    assert await asyncio.to_thread(model.entered.wait, WAIT)
+    queued = backend.queued_seconds
+    clip = asyncio.create_task(segments(backend, PLAIN))
+    async with asyncio.timeout(WAIT):
+        while backend.queued_seconds == queued:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
+    model.go.set()
+    assert len(await clip) == 1
+    assert not first.done()
+    assert len(await first) == 60
+    assert len(model.encoded) < 61
+
+
 async def test_long_audio_is_decoded_side_by_side_without_the_text_before_it(
     backend: WhisperBackend, model: ScriptedModel, minutes: bytes
 ) -> None:
