@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from backends.errors import Invalid
 from backends.translation.checkpoint import Checkpoint
 from backends.translation.decoding import Decoding, checkpoint_decoding, choose
 from backends.translation.engine import Engine
 from backends.translation.family import Family, Framed, Pair
-from backends.translation.segment import Document, Sentence, shorten, split
+from backends.translation.segment import Sentence, shorten, split
 from backends.translation.tokenizer import Tokenizer
 from backends.types import Translate
 
+MOST_TEXTS = 4096
+MOST_CHARACTERS = 1_000_000
 _LONGEST_SENTENCE = 256
+_LONGEST_PIECE = 16  # characters; a piece of text that is longer is cut without being asked for its tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A sentence of a text, as it stands there and as the model wants it."""
+    """A sentence of a text as it is written, and as the model wants it; None = nothing to translate.
+
+    last: nothing of the text follows, not even the sentence, which is empty.
+    """
 
     sentence: Sentence
-    framed: Framed
+    framed: Framed | None = None
+    last: bool = False
 
 
 class Pipeline:
-    """A model ready to translate; blocking. Texts may be prepared in one thread while another searches."""
+    """A model ready to translate; blocking. One thread may read texts while another searches."""
 
     def __init__(self, checkpoint: Checkpoint, family: Family, tokenizer: Tokenizer, engine: Engine) -> None:
         self._family = family
@@ -48,13 +56,15 @@ class Pipeline:
 
     def plan(self, request: Translate) -> Plan:
         """Check a request against the model, without running it. Raises Invalid(param)."""
+        _check_size(request.texts)
         decoding = choose(request, self._default, self._room)
         return Plan(self._family.pair(request.source, request.target), decoding, request.max_input_length)
 
-    def prepare(self, texts: Sequence[str], plan: Plan) -> Iterator[Part | Document]:
-        """Of each text its parts, one by one as they are asked for, and behind them the document that they make."""
+    def read(self, texts: Sequence[str], plan: Plan) -> Iterator[Part]:
+        """The parts of all texts, in order, each one read when it is asked for."""
         for text in texts:
-            yield from self._parts(split(text), plan)
+            yield from self._read(text, plan)
+            yield Part(Sentence(""), last=True)
 
     def search(self, decoding: Decoding, sentences: Sequence[Framed]) -> list[str]:
         """Each sentence's translation. Raises Broken, and RuntimeError when the memory is too small for so many at once."""
@@ -63,22 +73,42 @@ class Pipeline:
             for pieces in self._engine.search(sentences, decoding)
         ]
 
-    def _parts(self, document: Document, plan: Plan) -> Generator[Part | Document, None, None]:
-        sentences, left = list[Sentence](), plan.max_input_tokens
-        for sentence, pieces in self._pieces(document.sentences):
-            cut = left is not None and len(pieces) > left
-            sentences.append(replace(sentence, gap="") if cut else sentence)
-            yield Part(sentence, self._family.frame(pieces[:left], plan.pair))
-            left = None if left is None else left - len(pieces)
-            if left is not None and left <= 0:
-                break
-        yield Document(document.lead, tuple(sentences))
-
-    def _pieces(self, sentences: Sequence[Sentence]) -> Iterator[tuple[Sentence, list[str]]]:
-        for sentence in sentences:
-            pieces = self._tokenizer.pieces(sentence.text)
-            if len(pieces) <= self._longest:
-                yield sentence, pieces
+    def _read(self, text: str, plan: Plan) -> Iterator[Part]:
+        """The sentences of a text, as far as it is to be translated."""
+        left = plan.max_input_tokens
+        for sentence, pieces in self._pieces(split(text)):
+            if not sentence.text:
+                yield Part(sentence)
                 continue
-            for part in shorten(sentence, lambda text: len(self._tokenizer.pieces(text)) <= self._longest):
+            if left == 0:
+                return
+            if left is not None and len(pieces) > left:
+                yield Part(replace(sentence, gap=""), self._family.frame(pieces[:left], plan.pair))
+                return
+            left = None if left is None else left - len(pieces)
+            yield Part(sentence, self._family.frame(pieces, plan.pair))
+
+    def _pieces(self, sentences: Iterator[Sentence]) -> Iterator[tuple[Sentence, list[str]]]:
+        for sentence in sentences:
+            for part in shorten(sentence, self._fits):
                 yield part, self._tokenizer.pieces(part.text)
+
+    def _fits(self, text: str) -> bool:
+        return len(text) <= self._longest * _LONGEST_PIECE and len(self._tokenizer.pieces(text)) <= self._longest
+
+
+def _check_size(texts: Sequence[str]) -> None:
+    """Raise Invalid for more than one request may ask for."""
+    if len(texts) > MOST_TEXTS:
+        raise Invalid(
+            f"The request has {len(texts)} texts, and at most {MOST_TEXTS} are translated at once; "
+            "send the rest in requests of their own.",
+            param="texts",
+        )
+    characters = sum(map(len, texts))
+    if characters > MOST_CHARACTERS:
+        raise Invalid(
+            f"The request has {characters} characters, and at most {MOST_CHARACTERS} are translated at once; "
+            "send the rest in requests of their own.",
+            param="texts",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 _FULL_STOPS = ".!?…؟۔։।॥።။"
 _UNSPACED_STOPS = "。！？｡"  # the next sentence follows without a space
@@ -25,59 +25,53 @@ _BEFORE_A_NUMBER = re.compile(r"abb|art|fig|figs|kap|no|nos|nr|p|pp|sec|vol")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """What the model is to translate, and the gap behind it that stays as it is: spaces, line breaks, bare numbers."""
+    """What the model is to translate, and the gap behind it that stays as it is: spaces, line breaks, bare numbers.
+
+    Without a text it is a gap alone, as before the first sentence.
+    """
 
     text: str
     gap: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A text as lead, then its sentences each with its gap: their concatenation is the text."""
+def split(text: str) -> Iterator[Sentence]:
+    """Cut at ends of sentences and at line breaks; what has no letter in it is a gap. Together they are the text.
 
-    lead: str
-    sentences: tuple[Sentence, ...]
-
-
-def split(text: str) -> Document:
-    """Cut at ends of sentences and at line breaks; what has no letter in it is never a sentence."""
-    lead, sentences = "", list[Sentence]()
+    Lazy: the next sentence is looked for when it is asked for.
+    """
     for stretch in _stretches(text):
         body = stretch.strip()
-        if any(map(str.isalpha, body)):
-            before, after = stretch.split(body, 1)
-        else:
-            before, body, after = stretch, "", ""
-        if sentences:
-            sentences[-1] = replace(sentences[-1], gap=sentences[-1].gap + before)
-        else:
-            lead += before
+        if not any(map(str.isalpha, body)):
+            body = ""
+        before, after = stretch.split(body, 1) if body else (stretch, "")
+        if before:
+            yield Sentence("", before)
         if body:
-            sentences.append(Sentence(body, after))
-    return Document(lead, tuple(sentences))
+            yield Sentence(body, after)
 
 
-def shorten(sentence: Sentence, fits: Callable[[str], bool]) -> list[Sentence]:
-    """Cut a sentence until every part fits: near its middle behind a comma, else between words, else anywhere."""
+def shorten(sentence: Sentence, fits: Callable[[str], bool]) -> Iterator[Sentence]:
+    """Cut a sentence until every part fits: near its middle behind a comma, else between words, else anywhere. Lazy."""
     text = sentence.text
     if len(text) < 2 or fits(text):
-        return [sentence]
+        yield sentence
+        return
     cut = _cut(text)
     head, tail = text[:cut].rstrip(), text[cut:].lstrip()
     between = text[len(head) : len(text) - len(tail)]
-    return shorten(Sentence(head, between), fits) + shorten(Sentence(tail, sentence.gap), fits)
+    yield from shorten(Sentence(head, between), fits)
+    yield from shorten(Sentence(tail, sentence.gap), fits)
 
 
-def join(document: Document, translations: Sequence[str]) -> str:
-    """The document with each sentence replaced by its translation.
+def join(sentences: Sequence[Sentence], translations: Sequence[str]) -> str:
+    """The text of these sentences, each one replaced by its translation ("" for a gap alone).
 
     Scripts without spaces between sentences get one when the translation is in a script that has them.
     """
-    parts = [document.lead]
-    last = len(document.sentences) - 1
-    for number, (sentence, translation) in enumerate(zip(document.sentences, translations, strict=True)):
+    parts, followers = list[str](), [*sentences, Sentence("")][1:]
+    for sentence, following, translation in zip(sentences, followers, translations, strict=True):
         parts += (translation, sentence.gap)
-        if number < last and not sentence.gap and _unspaced(sentence.text) and not _unspaced(translation):
+        if following.text and not sentence.gap and _unspaced(sentence.text) and not _unspaced(translation):
             parts.append(" ")
     return "".join(parts)
 

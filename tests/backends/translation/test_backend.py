@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import threading
 from collections import deque
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from backends.base import EngineSpec, ModelSpec, Progress
 from backends.errors import Invalid, Overloaded, Unavailable, Unsupported
 from backends.inprocess.conversion import converted
 from backends.translation.backend import TranslationBackend, placement
+from backends.translation.decoding import Decoding
+from backends.translation.engine import CTranslate2Engine
+from backends.translation.family import Framed
 from backends.types import Chat, Translate, Translated
 from tests.backends.translation.conftest import Make, Translator
 
@@ -154,13 +159,67 @@ async def test_only_translation_is_served(backend: TranslationBackend, nano: Pat
         await anext(backend.run(ModelSpec(source=str(nano)), Chat(messages=())))
 
 
+class Batches(list[int]):
+    """The sizes of the batches that the engine began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = threading.Event()
+
+    def begin(self, size: int) -> None:
+        self.append(size)
+        self._first.set()
+
+    async def first(self) -> None:
+        assert await asyncio.to_thread(self._first.wait, 5.0)
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
+    sizes = Batches()
+    search = CTranslate2Engine.search
+
+    def counted(self: CTranslate2Engine, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
+        sizes.begin(len(sentences))
+        return search(self, sentences, decoding)
+
+    monkeypatch.setattr(CTranslate2Engine, "search", counted)
+    return sizes
+
+
+LONG = "The cat drinks water. " * 20_000
+
+
 async def test_a_reader_who_leaves_stops_the_work(
-    translate: Translator, backend: TranslationBackend, nano: Path
+    translate: Translator, backend: TranslationBackend, nano: Path, batches: Batches
 ) -> None:
-    request = Translate(texts=("The cat drinks water. " * 100,) * 200, source="en", target="fr")
+    request = Translate(texts=("My dog sleeps.",) * 256 + (LONG,), source="en", target="fr")
     async with aclosing(backend.run(ModelSpec(source=str(nano)), request)) as events:
         assert isinstance(await anext(events), Translated)
     assert _texts(await translate("My dog sleeps.")) == ["Mon chien dort."]
+    assert batches[-1] == 1
+    assert len(batches) <= 3
+
+
+async def test_who_is_cancelled_within_a_long_text_stops_the_work(translate: Translator, batches: Batches) -> None:
+    listener = asyncio.ensure_future(translate(LONG))
+    await batches.first()
+    listener.cancel()
+    await asyncio.wait([listener])
+    so_far = len(batches)
+    assert _texts(await translate("My dog sleeps.")) == ["Mon chien dort."]
+    assert len(batches) <= so_far + 2
+
+
+async def test_a_small_request_waits_for_a_batch_or_two_of_a_large_one(translate: Translator, batches: Batches) -> None:
+    large = asyncio.ensure_future(translate(LONG))
+    await batches.first()
+    so_far = len(batches)
+    assert _texts(await translate("My dog sleeps.")) == ["Mon chien dort."]
+    assert len(batches) - so_far <= 4
+    assert not large.done()
+    large.cancel()
+    await asyncio.wait([large])
 
 
 async def test_heldout_sentences_are_exact_for_32_requests_at_once(translate: Translator, heldout: Heldout) -> None:
@@ -194,7 +253,7 @@ async def test_close_ends_running_requests(translate: Translator, backend: Trans
 
 async def test_too_much_text_is_refused_until_there_is_room(translate: Translator, backend: TranslationBackend) -> None:
     limit = EngineSpec(name="mt", kind="translation").max_queued_characters
-    running = asyncio.create_task(translate("My dog sleeps. " * (limit // 15 + 1)))
+    running = asyncio.create_task(translate("My dog sleeps. " * (limit // 15)))
     await _accepted(backend)
     with pytest.raises(Overloaded, match="characters waiting") as refused:
         await translate("My dog sleeps.")

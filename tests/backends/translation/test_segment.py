@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.translation.segment import Document, Sentence, join, shorten, split
+from backends.translation.segment import Sentence, join, shorten, split
 
 TEXTS = st.text(
     st.one_of(st.sampled_from("abXY 12.!?,;:。！？、\n\r\t\"'”)（）你好।؟…\u2028\xa0"), st.characters(codec="utf-8")),
@@ -15,23 +15,27 @@ TEXTS = st.text(
 
 
 def _sentences(text: str) -> list[str]:
-    return [sentence.text for sentence in split(text).sentences]
+    return [sentence.text for sentence in split(text) if sentence.text]
+
+
+def _translated(text: str, translations: list[str]) -> str:
+    sentences, answers = list(split(text)), iter(translations)
+    return join(sentences, [next(answers) if sentence.text else "" for sentence in sentences])
 
 
 @given(TEXTS)
 def test_split_keeps_every_character(text: str) -> None:
-    document = split(text)
-    assert document.lead + "".join(sentence.text + sentence.gap for sentence in document.sentences) == text
-    assert join(document, _sentences(text)) == text
+    assert "".join(sentence.text + sentence.gap for sentence in split(text)) == text
+    assert _translated(text, _sentences(text)) == text
     assert all(any(map(str.isalpha, sentence)) for sentence in _sentences(text))
 
 
 @given(TEXTS.map(str.strip).filter(bool), st.text(max_size=3), st.integers(1, 30))
 def test_shorten_keeps_every_character(text: str, gap: str, limit: int) -> None:
-    parts = shorten(Sentence(text, gap), lambda part: len(part) <= limit)
+    parts = list(shorten(Sentence(text, gap), lambda part: len(part) <= limit))
     assert "".join(part.text + part.gap for part in parts) == text + gap
     assert all(0 < len(part.text) <= limit for part in parts)
-    assert join(Document("", tuple(parts)), [part.text for part in parts]) == text + gap
+    assert join(parts, [part.text for part in parts]) == text + gap
 
 
 @pytest.mark.parametrize(
@@ -59,16 +63,17 @@ def test_sentences(text: str, sentences: list[str]) -> None:
 
 @pytest.mark.parametrize("text", ["", "  \n\t", "42", "12:30 - 13:45.", "...", "\N{THUMBS UP SIGN}"])
 def test_without_letters_there_is_nothing_to_translate(text: str) -> None:
-    assert split(text) == Document(text, ())
+    assert _sentences(text) == []
+    assert _translated(text, []) == text
 
 
 def test_numbers_and_blank_lines_stay_between_sentences() -> None:
-    assert join(split("\n One.\n\n42\n\tTwo.  "), ["Uno.", "Dos."]) == "\n Uno.\n\n42\n\tDos.  "
+    assert _translated("\n One.\n\n42\n\tTwo.  ", ["Uno.", "Dos."]) == "\n Uno.\n\n42\n\tDos.  "
 
 
 def test_a_space_comes_where_the_other_script_needs_one() -> None:
-    assert join(split("你好。我很好！\n再见。"), ["Hello.", "I am well!", "Bye."]) == "Hello. I am well!\nBye."
-    assert join(split("你好。我很好！"), ["こんにちは。", "元気です！"]) == "こんにちは。元気です！"
+    assert _translated("你好。我很好！\n再见。", ["Hello.", "I am well!", "Bye."]) == "Hello. I am well!\nBye."
+    assert _translated("你好。我很好！", ["こんにちは。", "元気です！"]) == "こんにちは。元気です！"
 
 
 def test_long_sentences_break_at_commas_before_words_before_letters() -> None:
@@ -76,3 +81,14 @@ def test_long_sentences_break_at_commas_before_words_before_letters() -> None:
     parts = [part.text for part in shorten(Sentence(text), lambda part: len(part) <= 28)]
     assert parts[:2] == ["the red house by the sea,", "where nobody lives any more,"]
     assert "".join(parts[2:]) == "x" * 40
+
+
+def test_the_next_sentence_is_looked_for_when_it_is_asked_for() -> None:
+    tested = list[str]()
+
+    def fits(part: str) -> bool:
+        tested.append(part)
+        return len(part) <= 8
+
+    assert next(shorten(Sentence("word " * 1000), fits)).text == "word"
+    assert len(tested) < 20

@@ -237,9 +237,9 @@ async def test_a_sentence_that_fails_fails_its_own_request_alone(translator: Tra
     await first
 
 
-async def test_done_is_told_the_characters_of_every_sentence(translator: Translator, gate: Gate) -> None:
+async def test_done_is_told_the_characters_as_they_are_done(translator: Translator, gate: Gate) -> None:
     gate.go.set()
     text, told = "My dog sleeps.\nYes. 42", list[float]()
     plan = translator.plan(Translate(texts=(), source="en", target="fr"))
     assert len([event async for event in translator.translate([text], plan, told.append)]) == 1
-    assert told == [len("My dog sleeps."), len("Yes.")]
+    assert told == [len("My dog sleeps.\n"), len("Yes. "), len("42"), 0]
