@@ -14,6 +14,7 @@ from backends.inprocess.admission import Admission
 from backends.inprocess.batcher import Batcher
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
+from backends.inprocess.ordered import in_order
 from backends.types import Event, Request, Transcribe
 from backends.whisper import passages
 from backends.whisper.after import After, asked
@@ -84,9 +85,25 @@ class WhisperBackend:
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Speech, then segments. Raises Invalid for wrong options, MediaRefused for wrong files, Unavailable if not loaded,
         Overloaded when too much audio waits already.
+
+        The work goes on while a slow reader reads, so that nobody waits for one: neither unloading nor those to be admitted.
         """
         if not isinstance(request, Transcribe):
             raise Unsupported(f"{model.label} transcribes speech and does nothing else.", param="model")
+        async with aclosing(in_order([self._transcribed(model, request)], side_by_side=1)) as events:
+            async for event in events:
+                yield event
+
+    async def close(self) -> None:
+        """Stop what runs after the batch it is in, and free every model."""
+        models, self._models = self._models, {}
+        for loaded in models.values():
+            await loaded.engine.batcher.close()
+        for executor in (self._loading, self._decoding, self._preparing):
+            await executor.close()
+        await self._after.close()
+
+    async def _transcribed(self, model: ModelSpec, request: Transcribe) -> AsyncGenerator[Event, None]:
         async with self._used(model) as engine:
             check(engine.whisper, model.label, request)
             self._after.check(request)
@@ -98,15 +115,6 @@ class WhisperBackend:
                 ):
                     async for event in events:
                         yield event
-
-    async def close(self) -> None:
-        """Stop what runs after the batch it is in, and free every model."""
-        models, self._models = self._models, {}
-        for loaded in models.values():
-            await loaded.engine.batcher.close()
-        for executor in (self._loading, self._decoding, self._preparing):
-            await executor.close()
-        await self._after.close()
 
     def _engine(self, name: str, whisper: Whisper) -> Engine:
         batcher = Batcher(name, Decoder(whisper), max_batch=self._spec.max_batch, max_wait_ms=self._spec.max_wait_ms)

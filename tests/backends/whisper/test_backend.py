@@ -122,6 +122,18 @@ async def test_unload_lets_accepted_work_end_and_takes_no_more(scripted: Whisper
     await scripted.unload(MODEL)
 
 
+async def test_a_reader_who_stalls_holds_up_neither_unloading_nor_others(
+    scripted: WhisperBackend, model: ScriptedModel
+) -> None:
+    model.go.set()
+    async with aclosing(scripted.run(MODEL, Transcribe(audio=AUDIO))) as stalled:
+        assert isinstance(await anext(stalled), Speech)
+        async with asyncio.timeout(WAIT):
+            await scripted.unload(MODEL)
+        assert scripted.queued_seconds == 0
+        assert len([event async for event in stalled]) == 2
+
+
 async def test_close_stops_what_runs(scripted: WhisperBackend, model: ScriptedModel) -> None:
     running = asyncio.create_task(events(scripted, Transcribe(audio=AUDIO)))
     await reached(model)
