@@ -30,13 +30,6 @@ class Failed:
     error: Exception
 
 
-@dataclass(slots=True)
-class _Line(Generic[Job]):
-    """One owner's jobs of one key, in the order in which they came, each with the second since when it waits."""
-
-    jobs: deque[tuple[float, Job]]
-
-
 class Backlog(Generic[Key, Job]):
     """Jobs that wait, sorted by what must agree (key) and by whose they are (owner).
 
@@ -50,7 +43,8 @@ class Backlog(Generic[Key, Job]):
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._left = left
-        self._lines: dict[Key, dict[Hashable, _Line[Job]]] = {}
+        # One owner's jobs of one key stand in a line, each with the second since when it waits.
+        self._lines: dict[Key, dict[Hashable, deque[tuple[float, Job]]]] = {}
         self._turns: dict[Hashable, int] = {}
         self._turn = 0
         self._room = max_batch
@@ -58,7 +52,7 @@ class Backlog(Generic[Key, Job]):
 
     def __len__(self) -> int:
         """How many jobs wait."""
-        return sum(len(line.jobs) for lines in self._lines.values() for line in lines.values())
+        return sum(len(line) for lines in self._lines.values() for line in lines.values())
 
     @property
     def room(self) -> int:
@@ -69,8 +63,7 @@ class Backlog(Generic[Key, Job]):
         """Let owner's job wait; a new owner's turn comes after those of all who wait."""
         if owner not in self._turns:
             self._turns[owner] = self._next_turn()
-        line = self._lines.setdefault(key, {}).setdefault(owner, _Line(deque()))
-        line.jobs.append((now, job))
+        self._lines.setdefault(key, {}).setdefault(owner, deque()).append((now, job))
 
     def due_at(self) -> float | None:
         """The second from which take() yields a batch (in the past: at once); None while nothing waits."""
@@ -88,7 +81,7 @@ class Backlog(Generic[Key, Job]):
 
     def drain(self) -> list[Job]:
         """All jobs that wait, which wait no more."""
-        jobs = [job for lines in self._lines.values() for line in lines.values() for _, job in line.jobs]
+        jobs = [job for lines in self._lines.values() for line in lines.values() for _, job in line]
         self._lines.clear()
         self._turns.clear()
         return jobs
@@ -110,29 +103,29 @@ class Backlog(Generic[Key, Job]):
         taken = 0
         while owners and taken < self._room:
             for owner in owners[: self._room - taken]:
-                _, job = self._lines[key][owner].jobs.popleft()
+                _, job = self._lines[key][owner].popleft()
                 yield job
                 taken += 1
                 self._turns[owner] = self._next_turn()
-            owners = [owner for owner in owners if self._lines[key][owner].jobs]
+            owners = [owner for owner in owners if self._lines[key][owner]]
         self._forget_empty()
 
     def _due_at(self, key: Key) -> float:
         lines = self._lines[key].values()
-        if sum(len(line.jobs) for line in lines) >= self._room:
+        if sum(map(len, lines)) >= self._room:
             return float("-inf")
-        return min(line.jobs[0][0] for line in lines) + self._max_wait
+        return min(line[0][0] for line in lines) + self._max_wait
 
     def _forget_departed(self) -> None:
         for lines in self._lines.values():
-            for line in lines.values():
-                if any(self._left(job) for _, job in line.jobs):
-                    line.jobs = deque((since, job) for since, job in line.jobs if not self._left(job))
+            for owner, line in lines.items():
+                if any(self._left(job) for _, job in line):
+                    lines[owner] = deque((since, job) for since, job in line if not self._left(job))
         self._forget_empty()
 
     def _forget_empty(self) -> None:
         for key, lines in list(self._lines.items()):
-            for owner in [owner for owner, line in lines.items() if not line.jobs]:
+            for owner in [owner for owner, line in lines.items() if not line]:
                 del lines[owner]
             if not lines:
                 del self._lines[key]

@@ -112,19 +112,19 @@ class Batcher(Generic[Key, Job, Result]):
 
     async def _run(self, batch: Batch[Key, _Ticket[Job, Result]]) -> None:
         short = False
+        unheard = Failed(self._closed())
 
         def compute(key: Key, tickets: Sequence[_Ticket[Job, Result]]) -> Sequence[Result | Failed]:
+            """The results of those jobs whose callers are still there, asked just before and between halves."""
             nonlocal short
             present = [ticket for ticket in tickets if not ticket.future.done()]
-            if not present:
-                return [Failed(self._closed())] * len(tickets)  # nobody hears it
             try:
-                results = iter(self._compute(key, [ticket.job for ticket in present]))
+                results = self._compute(key, [ticket.job for ticket in present]) if present else ()
             except Exception as error:
                 short = short or out_of_memory(error)
                 raise
-            kept = dict(zip(present, results, strict=True))
-            return [kept[ticket] if ticket in kept else Failed(self._closed()) for ticket in tickets]
+            heard = dict(zip(present, results, strict=True))
+            return [heard.get(ticket, unheard) for ticket in tickets]
 
         answers = await self._thread.call(compute_all, compute, batch)
         self._backlog.ran(len(batch.jobs), fitted=not short)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from math import log
-from sys import float_info
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -16,17 +14,17 @@ from backends.errors import BackendError, Broken
 from backends.inprocess.batcher import Batcher
 from backends.inprocess.executor import Executor
 from backends.inprocess.ordered import in_order
-from backends.types import Segment, Speech, TokenLogprob, Transcribe, Word
+from backends.types import Segment, Speech, Transcribe
 from backends.whisper.audio import SAMPLE_RATE, Samples
-from backends.whisper.cutting import Cut, Piece, cut
+from backends.whisper.cutting import Cut, cut
 from backends.whisper.decoding import Align, Aligned, Decode, Features, Heard, Job, Key, Result, Transcript, Window
 from backends.whisper.fallback import Attempt, accepted, best, compression_ratio, silent
 from backends.whisper.model import FRAMES, FRAMES_PER_SECOND, Whisper
 from backends.whisper.options import options_of
 from backends.whisper.passages import WINDOW, Passage, passages
 from backends.whisper.prompts import previous, text_before, words_to_expect
+from backends.whisper.segments import Said, placed, segment, spoken, with_logprobs, with_words
 from backends.whisper.timeline import Timeline
-from backends.whisper.words import Timed, split, timed_words, usual_length, within
 
 WhisperBatcher: TypeAlias = Batcher[Key, Job, Result]
 
@@ -45,15 +43,6 @@ class Engine:
     whisper: Whisper
     batcher: WhisperBatcher
     preparing: Executor
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A segment with its words, if wanted; times in seconds of the window."""
-
-    piece: Piece
-    words: Sequence[Timed] = ()
-    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Transcription:
@@ -81,21 +70,21 @@ class Transcription:
         announced = self._language.done()
         if announced:
             yield self._speech(duration)
-        found = await self._engine.preparing.call(
+        parts = await self._engine.preparing.call(
             passages, samples, self._request.vad, together=self._options.condition_on_previous_text
         )
-        self._settled(duration - sum(len(passage.samples) for passage in found) / SAMPLE_RATE)
-        if not found and not announced:
+        self._settled(duration - sum(len(part.samples) for part in parts) / SAMPLE_RATE)
+        if not parts and not announced:
             await self._decode(await self._features(samples[:WINDOW]), ())
         timeline = Timeline(0.0, duration)
-        streams = [self._passage(passage, first=number == 0) for number, passage in enumerate(found)]
+        streams = [self._passage(part, first=number == 0) for number, part in enumerate(parts)]
         number = 0
         async with aclosing(in_order(streams, side_by_side=SIDE_BY_SIDE)) as segments:
-            async for segment in segments:
+            async for found in segments:
                 if not announced:
                     announced = True
                     yield self._speech(duration)
-                yield _placed(segment, number, timeline)
+                yield placed(found, number, timeline)
                 number += 1
         if not announced:
             yield self._speech(duration)
@@ -121,7 +110,7 @@ class Transcription:
             found = cut(attempt.heard.tokens, first_stamp=self._text.timestamp_begin, frames=size)
             said = await self._said(attempt.heard, found, size, spoken_until - offset)
             for one in said:
-                yield self._segment(one, attempt, passage, offset)
+                yield segment(self._text, one, attempt, passage, offset)
             spoken_until = max([spoken_until, *(offset + word.end for one in said for word in one.words)])
             if self._options.condition_on_previous_text:
                 history = [*history, *(token for one in said for token in one.piece.tokens)]
@@ -168,28 +157,18 @@ class Transcription:
             again=again,
         )
 
-    async def _said(self, heard: Heard, found: Cut, size: int, silent_until: float) -> list[_Said]:
+    async def _said(self, heard: Heard, found: Cut, size: int, silent_until: float) -> list[Said]:
         """The window's segments that say something, with what is wanted of them; what is wanted changes no text."""
-        pieces = [piece for piece in found.pieces if self._says_something(piece)]
-        said = [_Said(piece) for piece in pieces]
+        said = spoken(self._text, found.pieces)
         if not said or not (self._request.words or self._request.logprobs):
             return said
-        texts = [[token for token in piece.tokens if token < self._text.eot] for piece in pieces]
-        tokens = tuple(token for text in texts for token in text)
         tokenizer = self._engine.whisper.tokenizer(heard.language, self._request.task)
+        tokens = tuple(token for one in said for token in one.text_tokens)
         key = Align(self._engine.whisper.frames(size), tuple(tokenizer.sot_sequence))
         aligned = cast("Aligned", await self._run(key, Transcript(heard.encoded, tokens, size)))
         if self._request.logprobs:
-            probabilities = iter(aligned.probabilities)
-            said = [
-                replace(one, logprobs=self._logprobs(text, probabilities))
-                for one, text in zip(said, texts, strict=True)
-            ]
-        if self._request.words:
-            words = timed_words(tokenizer, tokens, aligned)
-            parts = split(words, [len(text) for text in texts])
-            said = list(_with_words(said, parts, usual_length(words), silent_until))
-        return said
+            said = with_logprobs(tokenizer, said, aligned)
+        return with_words(tokenizer, said, aligned, silent_until) if self._request.words else said
 
     async def _run(self, key: Key, job: Job) -> Result:
         try:
@@ -200,56 +179,7 @@ class Transcription:
             raise Broken(f"{self._engine.name} failed while decoding.") from error
         return result
 
-    def _says_something(self, piece: Piece) -> bool:
-        return piece.start < piece.end and bool(self._text.decode(list(piece.tokens)).strip())
-
-    def _logprobs(self, tokens: Sequence[int], probabilities: Iterator[float]) -> tuple[TokenLogprob, ...]:
-        """Of each token, how likely the model holds it after those before it, whatever the search thought of it."""
-        return tuple(
-            TokenLogprob(self._text.decode([token]), log(max(probability, float_info.min)))
-            for token, probability in zip(tokens, probabilities, strict=False)
-        )
-
-    def _segment(self, said: _Said, attempt: Attempt, passage: Passage, offset: float) -> Segment:
-        """The segment, at its times in the file; its number is not known yet."""
-        start, end = passage.stretch(offset + said.piece.start, offset + said.piece.end)
-        words = tuple(
-            Word(word.text.strip(), *passage.moment(offset + word.start, offset + word.end), float(word.probability))
-            for word in said.words
-        )
-        return Segment(
-            id=0,
-            seek=round(passage.stretch(offset, offset)[0] * FRAMES_PER_SECOND),
-            start=words[0].start if words else start,
-            end=words[-1].end if words else end,
-            text=self._text.decode(list(said.piece.tokens)),
-            tokens=said.piece.tokens,
-            temperature=attempt.temperature,
-            avg_logprob=attempt.heard.avg_logprob,
-            compression_ratio=attempt.compression_ratio,
-            no_speech_prob=attempt.heard.no_speech_prob,
-            words=words,
-            logprobs=said.logprobs,
-        )
-
 
 def _padded(features: Features, frames: int) -> Features:
     """A window's features with what is for silence after them."""
     return np.pad(features, ((0, 0), (0, frames - features.shape[1]))).astype(np.float32, copy=False)
-
-
-def _with_words(
-    said: Sequence[_Said], parts: Sequence[Sequence[Timed]], usual: float, silent_until: float
-) -> Iterator[_Said]:
-    for one, part in zip(said, parts, strict=True):
-        words, start, end = within(part, one.piece.start, one.piece.end, silent_until=silent_until, usual=usual)
-        silent_until = end if words else silent_until
-        yield replace(one, piece=replace(one.piece, start=start, end=end), words=words)
-
-
-def _placed(segment: Segment, number: int, timeline: Timeline) -> Segment:
-    """The segment with its number, and with its times after the one before and within the file."""
-    start, end = timeline.place(segment.start, segment.end)
-    inside = Timeline(start, end)
-    words = tuple(Word(word.text, *inside.place(word.start, word.end), word.probability) for word in segment.words)
-    return replace(segment, id=number, start=start, end=end, words=words)
