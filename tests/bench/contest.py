@@ -21,13 +21,12 @@ from tests.bench.peers import Peer, Place, Start, write
 from tests.bench.runs import Systems, about, parser, report, say
 from tests.bench.table import OURS, summarize
 
-CLIENTS = ("1", "4", "16", "64")
 WARM_JOBS = 4
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 _SWITCHBOARD = """
 [[models]]
-name = "{name}"
+name = "{model}"
 engine = "{engine}"
 source = "{source}"
 preload = true
@@ -55,7 +54,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """quality: of answers against references, per cent; jobs: how many a measurement asks unless told otherwise."""
+    """quality: of answers against references, per cent; clients: how many at once; jobs: how many a measurement asks for."""
 
     module: str
     description: str | None
@@ -64,6 +63,7 @@ class Contest:
     quality: Callable[[Sequence[str], Sequence[str]], float]
     items: Callable[[], Sequence[Item]]
     contenders: Sequence[Contender]
+    clients: Sequence[str] = ("1", "4", "16", "64")
     jobs: int
 
 
@@ -136,12 +136,18 @@ def library(name: str, module: str, way: str, package: str, prepare: Callable[[P
 
 
 def switchboard(
-    name: str, engine: str, source: Path, path: str, ask: Callable[[bytes], Job], read: Callable[[object], str]
+    model: str,
+    engine: str,
+    source: Path,
+    path: str,
+    ask: Callable[[bytes], Job],
+    read: Callable[[object], str],
+    name: str = OURS,
 ) -> Contender:
     """This project as its command serves it, with one model."""
 
     def start(place: Place) -> Start:
-        text = _SWITCHBOARD.format(name=name, engine=engine, source=source.resolve())
+        text = _SWITCHBOARD.format(model=model, engine=engine, source=source.resolve())
         environment = {
             "SWITCHBOARD_CONFIG": write(place, "switchboard.toml", text),
             "SWITCHBOARD_PORTS": str(place.port),
@@ -149,7 +155,7 @@ def switchboard(
         }
         return Start((place.switchboard_python, "-m", "proxy", "serve"), {**environment, **ONE_THREAD})
 
-    return Contender(Peer(OURS, start, missing=lambda: "", version=lambda: "this tree"), path, ask, read)
+    return Contender(Peer(name, start, missing=lambda: "", version=lambda: "this tree"), path, ask, read)
 
 
 def text_of(value: object) -> str:
@@ -176,6 +182,6 @@ def _ask(contender: Contender, url: str, clients: int, items: Sequence[Item], co
 
 def _options(contest: Contest) -> argparse.Namespace:
     names = [contender.peer.name for contender in contest.contenders]
-    made = parser(contest.module, contest.description, names, CLIENTS)
+    made = parser(contest.module, contest.description, names, contest.clients)
     made.add_argument("--jobs", type=int, default=contest.jobs, help="requests of each measurement")
     return made.parse_args()

@@ -17,9 +17,11 @@ from backends.whisper.model import FILES
 from tests.bench.contest import ONE_THREAD, Contender, Contest, Item, library, run, switchboard, text_of
 from tests.bench.crowd import Job
 from tests.bench.peers import Peer, Place, Start, not_installed
+from tests.bench.table import OURS
 
 CLIPS = Path("tests/data/speech")
 MODEL = Path("backends/nano/whisper")
+NAME = "nano-whisper"
 FASTER_WHISPER = "speech_faster_whisper"
 TRANSFORMERS = "speech_transformers"
 PATH = "/v1/audio/transcriptions"
@@ -36,10 +38,12 @@ def clips() -> list[Item]:
     ]
 
 
-def form(model: str, audio: bytes) -> Job:
-    """The form of OpenAI's API with these two fields."""
-    head = (
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\n{model}\r\n'
+def form(audio: bytes, **fields: str) -> Job:
+    """The form of OpenAI's API with this file and these other fields."""
+    head = "".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ) + (
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="clip.flac"\r\n'
         "Content-Type: audio/flac\r\n\r\n"
     )
@@ -71,7 +75,14 @@ def _transformers_serve() -> Contender:
         missing=lambda: "not installed" if not_installed("fastapi") or not_installed("uvicorn") else "",
         version=lambda: version("transformers"),
     )
-    return Contender(peer, PATH, lambda body: form(str(MODEL), body), text_of)
+    return Contender(peer, PATH, lambda body: form(body, model=str(MODEL)), text_of)
+
+
+def _switchboard(name: str, **fields: str) -> Contender:
+    def ask(body: bytes) -> Job:
+        return form(body, model=NAME, **fields)
+
+    return switchboard(NAME, "whisper", MODEL, PATH, ask, text_of, name)
 
 
 CONTEST = Contest(
@@ -90,7 +101,8 @@ CONTEST = Contest(
         library("transformers pipeline", TRANSFORMERS, "alone", "transformers", lambda _: MODEL),
         library("transformers pipeline, batches of 16", TRANSFORMERS, "batched", "transformers", lambda _: MODEL),
         _transformers_serve(),
-        switchboard("nano-whisper", "whisper", MODEL, PATH, lambda body: form("nano-whisper", body), text_of),
+        _switchboard("switchboard, greedy", beam_size="1"),
+        _switchboard(OURS),
     ],
     jobs=64,
 )

@@ -99,8 +99,9 @@ class TestSpeech:
         assert all(clip.body.startswith(b"fLaC") and 0.5 < clip.amount < 30 and clip.reference for clip in found)
 
     def test_the_form_holds_the_clip_and_the_model(self) -> None:
-        job = form("nano", b"\x00audio\xff")
+        job = form(b"\x00audio\xff", model="nano", beam_size="1")
         assert b'name="model"\r\n\r\nnano\r\n--' in job.body
+        assert b'name="beam_size"\r\n\r\n1\r\n--' in job.body
         assert b"\r\n\r\n\x00audio\xff\r\n--" in job.body
         assert job.body.endswith(job.kind.partition("boundary=")[2].encode() + b"--\r\n")
 

@@ -57,6 +57,7 @@ CONTEST = Contest(
         library("CTranslate2", "translation_ctranslate2", "alone", "ctranslate2", _for_ctranslate2),
         switchboard(NAME, "translation", MODEL, "/infer", inference, translation_of),
     ],
+    clients=("1", "4", "16", "32", "64"),
     jobs=480,
 )
 
