@@ -329,6 +329,21 @@ async def test_condition_on_previous_text_goes_window_by_window(
     assert "Number 1 is what I say now." in model.windows[2].before
 
 
+async def test_callers_whose_windows_know_the_text_before_share_calls_too(
+    spec: EngineSpec, model: ScriptedModel, minutes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.whisper.backend.load", lambda *_: whisper(model))
+    backend = WhisperBackend(replace(spec, max_batch=2, max_wait_ms=1000 * WAIT))
+    await backend.load(MODEL, lambda _: None)
+    model.answer = lambda _: Generation(spoken(" The same long sentence is said by both of them again.", 0, 30))
+    request = replace(PLAIN, audio=minutes, condition_on_previous_text=True)
+    one, other = await asyncio.gather(segments(backend, request), segments(backend, request))
+    await backend.close()
+    assert one == other
+    assert {window.batch for window in model.windows} == {2}
+    assert model.windows[-1].before
+
+
 async def test_text_that_had_to_be_guessed_is_no_help_to_the_next_window(
     backend: WhisperBackend, model: ScriptedModel, minutes: bytes
 ) -> None:

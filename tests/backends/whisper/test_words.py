@@ -78,6 +78,18 @@ async def test_asking_for_words_and_logprobs_changes_no_word(
     assert plain == await texts(backend, nano, clips[:8], 8, temperatures=(0.0,), words=True, logprobs=True)
 
 
+async def test_words_are_heard_at_the_same_times_alone_and_together(
+    backend: WhisperBackend, nano: ModelSpec, clips: list[Clip]
+) -> None:
+    requests = [Transcribe(audio=clip.audio, words=True, temperatures=(0.0,)) for clip in clips[:4]]
+    together = await asyncio.gather(*(heard(backend, nano, request) for request in requests))
+    for request, (_, segments) in zip(requests, together, strict=True):
+        _, alone = await heard(backend, nano, request)
+        times = [(word.text, word.start, word.end) for segment in segments for word in segment.words]
+        assert times
+        assert times == [(word.text, word.start, word.end) for segment in alone for word in segment.words]
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 async def test_every_container_says_the_same(
     backend: WhisperBackend, nano: ModelSpec, clips: list[Clip], name: str
