@@ -17,6 +17,7 @@ from backends.inprocess.conversion import converted
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
 from backends.inprocess.loaded import Loaded
+from backends.inprocess.ordered import in_order
 from backends.translation.checkpoint import read_checkpoint
 from backends.translation.engine import CTranslate2Engine, Engine, GenerateEngine
 from backends.translation.family import detect
@@ -76,16 +77,19 @@ class TranslationBackend:
         """Yield one Translated per text, in order, as batches are done.
 
         Raises Unavailable for a model that is not loaded or memory that runs out, Invalid for what it cannot do, Broken
-        when it fails, Overloaded when too much text waits already.
+        when it fails, Overloaded when too much text waits already. The work goes on while a slow reader reads, so that
+        nobody waits for one: neither unloading nor those to be admitted.
         """
         if not isinstance(request, Translate):
             raise Unsupported(f"{model.label} is a translation model: it serves translation.", param="model")
-        with self._models.used(model) as translator:
-            plan = translator.plan(request)
-            with self._admission.admit(sum(map(len, request.texts))) as done:
-                async with aclosing(translator.translate(request.texts, plan, done)) as events:
-                    async for event in events:
-                        yield event
+        translated = self._translated(model, request)
+        if len(request.texts) == 1:
+            for event in [event async for event in translated]:
+                yield event
+            return
+        async with aclosing(in_order([translated], side_by_side=1)) as events:
+            async for event in events:
+                yield event
 
     async def close(self) -> None:
         """Stop what runs after the batch it is in, and let every model go."""
@@ -93,6 +97,14 @@ class TranslationBackend:
             await translator.close()
         await self._loading.close()
         await self._preparing.close()
+
+    async def _translated(self, model: ModelSpec, request: Translate) -> AsyncGenerator[Event, None]:
+        with self._models.used(model) as translator:
+            plan = translator.plan(request)
+            with self._admission.admit(sum(map(len, request.texts))) as done:
+                async with aclosing(translator.translate(request.texts, plan, done)) as events:
+                    async for event in events:
+                        yield event
 
     def _translator(self, model: ModelSpec, pipeline: Pipeline) -> Translator:
         return Translator(

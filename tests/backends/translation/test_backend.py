@@ -243,6 +243,20 @@ async def test_unload_lets_running_requests_end(translate: Translator, backend: 
         await translate("My dog sleeps.")
 
 
+@pytest.mark.parametrize("texts", [1, 500])
+async def test_a_slow_reader_holds_up_neither_unloading_nor_others(
+    texts: int, translate: Translator, backend: TranslationBackend, nano: Path
+) -> None:
+    model = ModelSpec(source=str(nano))
+    request = Translate(texts=("My dog sleeps.",) * texts, source="en", target="fr")
+    async with aclosing(backend.run(model, request)) as events:
+        assert isinstance(await anext(events), Translated)
+        async with asyncio.timeout(10):
+            await backend.unload(model)
+        assert backend.queued_characters == 0
+        assert len([event async for event in events]) == texts - 1
+
+
 async def test_close_ends_running_requests(translate: Translator, backend: TranslationBackend) -> None:
     running = asyncio.create_task(translate("My dog sleeps. " * 20_000))
     await _accepted(backend)
