@@ -8,7 +8,7 @@ import pytest
 from backends.errors import Unavailable
 from backends.inprocess.batcher import Batcher
 
-WAIT = 5.0
+WAIT = 20.0
 
 
 @dataclass

@@ -18,7 +18,7 @@ from backends.whisper.model import Whisper
 
 VOCABULARY = tokenizers.Tokenizer.from_file(str(Path(backends.__file__).parent / "nano" / "whisper" / "tokenizer.json"))
 TOKENIZER = Tokenizer(VOCABULARY, False)
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 
 
 def stamp(seconds: float) -> int:

@@ -16,7 +16,7 @@ from tests.backends.whisper.scripted import ScriptedModel, whisper
 
 MODEL = ModelSpec(source="team/whisper")
 AUDIO = encode("wav", tone(3))
-WAIT = 5.0
+WAIT = 20.0
 
 
 def ignored(_: Progress) -> None:
