@@ -84,8 +84,9 @@ class Transcribe:
 
     task "translate" = into English; languages: candidates when `language` is not given; hotwords: words to expect;
     temperatures: tried in turn until a segment passes the thresholds, None = Whisper's own list; words: word times
-    wanted; logprobs: of each token; vad: None = for audio longer than one window; align: word times by forced alignment.
-    None anywhere else = Whisper's own default.
+    wanted; logprobs: of each token; vad: None = for audio longer than one window; align: word times by forced alignment;
+    condition_on_previous_text: each window is told the text of the one before, None = no, so that they need not wait for
+    each other. None anywhere else = Whisper's own default.
     """
 
     audio: bytes
