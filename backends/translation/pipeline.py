@@ -91,7 +91,7 @@ class Pipeline:
     def _pieces(self, sentences: Iterator[Sentence]) -> Iterator[tuple[Sentence, list[str]]]:
         for sentence in sentences:
             for part in shorten(sentence, self._fits):
-                yield part, self._tokenizer.pieces(part.text)
+                yield part, self._tokenizer.pieces(part.text) if part.text else []
 
     def _fits(self, text: str) -> bool:
         return len(text) <= self._longest * _LONGEST_PIECE and len(self._tokenizer.pieces(text)) <= self._longest
