@@ -59,3 +59,4 @@ clean: ## remove environments and caches
 
 -include tests/engines/engines.mk
 -include tests/bench/bench.mk
+-include tests/whisperx/whisperx.mk

@@ -19,6 +19,9 @@ REMOTE = frozenset({"vllm", "tgi", "openai_compatible"})
 
 
 def create(spec: EngineSpec) -> Backend:
-    """The backend for an engine of spec.kind; imports its module on first use."""
-    module, _, name = BACKENDS[spec.kind].partition(":")
+    """The backend for an engine of spec.kind; imports its module on first use, in a process of its own if spec says so."""
+    path = BACKENDS[spec.kind]
+    if spec.isolation == "process" and spec.kind not in REMOTE:
+        return cast("Backend", import_module("backends.inprocess.isolation").IsolatedBackend(spec, path))
+    module, _, name = path.partition(":")
     return cast("Backend", getattr(import_module(module), name)(spec))

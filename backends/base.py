@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
@@ -22,7 +22,13 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """One engine as configured. urls: base URLs without a trailing /v1; empty for pipelines in this process."""
+    """One engine as configured. urls: base URLs without a trailing /v1; empty for pipelines in this process.
+
+    align_models: language code -> wav2vec2 model that times its words; diarization_model: a pyannote pipeline. Directory or
+    hub id each. max_queued_seconds: of audio, accepted and not yet transcribed; max_queued_characters: of text, likewise not
+    yet translated; max_batch, max_wait_ms: how many pieces of work (half minutes, sentences) run in one call of a pipeline,
+    and how long the first waits for others.
+    """
 
     name: str
     kind: str
@@ -33,6 +39,13 @@ class EngineSpec:
     compute_type: str = "default"
     data: Path = Path()
     max_audio_seconds: float = 7200.0
+    max_queued_seconds: float = 36000.0
+    max_queued_characters: int = 1_000_000
+    max_batch: int = 16
+    max_wait_ms: float = 5.0
+    align_models: Mapping[str, str] = field(default_factory=dict)
+    diarization_model: str | None = None
+    isolation: Literal["thread", "process"] = "thread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,18 +60,55 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vad:
+    """How to find speech before decoding it: probability from which it counts, and milliseconds around and between."""
+
+    threshold: float | None = None
+    prefix_padding_ms: int | None = None
+    silence_duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diarize:
+    """Say who speaks. known: up to four (name, sample of 2 to 10 seconds); others are called A, B, ..."""
+
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    known: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transcribe:
     """Turn speech into text. audio: the uploaded file's bytes, of any accepted container.
 
-    temperature: None = automatic fallback; words: word times wanted; task "translate" = into English.
+    task "translate" = into English; languages: candidates when `language` is not given; hotwords: words to expect;
+    temperatures: tried in turn until a segment passes the thresholds, None = Whisper's own list; words: word times
+    wanted; logprobs: of each token; vad: None = for audio longer than one window; align: word times by forced alignment;
+    condition_on_previous_text: each window is told the text of the one before, None = no, so that they need not wait for
+    each other. None anywhere else = Whisper's own default.
     """
 
     audio: bytes
     task: Literal["transcribe", "translate"] = "transcribe"
     language: str | None = None
+    languages: tuple[str, ...] = ()
     prompt: str | None = None
-    temperature: float | None = None
+    hotwords: tuple[str, ...] = ()
+    temperatures: tuple[float, ...] | None = None
+    beam_size: int | None = None
+    best_of: int | None = None
+    patience: float | None = None
+    length_penalty: float | None = None
+    compression_ratio_threshold: float | None = None
+    logprob_threshold: float | None = None
+    no_speech_threshold: float | None = None
+    condition_on_previous_text: bool | None = None
     words: bool = False
+    logprobs: bool = False
+    vad: Vad | None = None
+    align: bool = False
+    diarize: Diarize | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +214,8 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,11 @@ class ApiError(Exception):
         self.headers = headers or {}
 
 
+def invalid(param: str, reason: str) -> ApiError:
+    """The error for a field with a wrong value. reason: the rest of the sentence, without a full stop."""
+    return ApiError(ErrorCode.INVALID, f"Invalid `{param}`: {reason}.", param=param)
+
+
 def from_backend(error: BackendError) -> ApiError:
     """The same failure in the door's words; an engine's own 4xx and 5xx keep their status."""
     match error:

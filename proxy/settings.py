@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ALIGN_MODEL = re.compile("WHISPERX_ALIGN_MODEL_[A-Z]{2,3}")
 
 
 class SettingsError(Exception):
@@ -23,9 +27,11 @@ def _data_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """Read once at start. `SWITCHBOARD_*`, and the `LX_*` names that speech clients already set."""
+    """Read once at start. `SWITCHBOARD_*`, and the names that speech clients and whisperX's users already set."""
 
-    model_config = SettingsConfigDict(env_prefix="SWITCHBOARD_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SWITCHBOARD_", env_nested_delimiter="_", frozen=True, populate_by_name=True
+    )
 
     # Listening
     host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs API keys.")
@@ -91,6 +97,21 @@ class Settings(BaseSettings):
     lx_device: Literal["cpu", "cuda", "auto"] = Field(
         "auto", alias="LX_DEVICE", description="Where models of this process run; `cuda` refuses to start without CUDA."
     )
+    isolation: Literal["thread", "process"] = Field(
+        "thread",
+        description="How models of this process run: in `thread`s of it, or each engine in a supervised child `process`.",
+    )
+    align_models: dict[str, str] = Field(
+        {},
+        alias="WHISPERX_ALIGN_MODEL",
+        json_schema_extra={"key": "EN"},
+        description="wav2vec2 model (directory or hub id) that times English words on request; so `_DE` for German, ...",
+    )
+    diarization_model: str | None = Field(
+        None,
+        alias="DIARIZATION_MODEL",
+        description="pyannote pipeline (directory or hub id) that says who speaks, on request.",
+    )
 
     @field_validator("ports", mode="before")
     @classmethod
@@ -137,8 +158,14 @@ def load_settings() -> Settings:
 
 
 def variables() -> dict[str, str]:
-    """Field name -> environment variable."""
-    return {name: field.alias or f"SWITCHBOARD_{name.upper()}" for name, field in Settings.model_fields.items()}
+    """Field name -> environment variable; of a mapping, the variable of one of its keys."""
+    return {name: _variable_of(name, field) for name, field in Settings.model_fields.items()}
+
+
+def _variable_of(name: str, field: FieldInfo) -> str:
+    variable = field.alias or f"SWITCHBOARD_{name.upper()}"
+    extra = field.json_schema_extra
+    return f"{variable}_{extra['key']}" if isinstance(extra, dict) else variable
 
 
 def _variable(name: str) -> str:
@@ -148,7 +175,7 @@ def _variable(name: str) -> str:
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = set(variables().values())
     for name in environment:
-        if name.startswith(("SWITCHBOARD_", "LX_")) and name not in known:
+        if name.startswith(("SWITCHBOARD_", "LX_", "WHISPERX_")) and not (name in known or ALIGN_MODEL.fullmatch(name)):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{name} is not a setting.{hint}")

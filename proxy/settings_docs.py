@@ -50,7 +50,7 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "~/.local/share/switchboard"
     value = field.default
-    if value is None:
+    if value is None or value == {}:
         return ""
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value)

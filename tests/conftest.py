@@ -14,7 +14,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings come from the test alone; conversions go to its own directory; the hub is out of reach."""
     for name in list(os.environ):
-        if name.startswith(("SWITCHBOARD_", "LX_")):
+        if name.startswith(("SWITCHBOARD_", "LX_", "WHISPERX_", "DIARIZATION_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

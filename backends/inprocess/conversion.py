@@ -11,7 +11,7 @@ from pathlib import Path
 
 import ctranslate2
 from ctranslate2.converters import TransformersConverter
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from backends.base import Progress, Report
 from backends.errors import Unavailable
@@ -65,13 +65,17 @@ def _identity(source: Path, quantization: str | None, copy: Sequence[str]) -> st
 def _convert(source: Path, target: Path, quantization: str | None, copy: list[str]) -> None:
     converter = _Converter(str(source), copy_files=copy, low_cpu_mem_usage=True)
     try:
-        with reading():
-            converter.convert(str(target), quantization=quantization, force=True)
+        converter.convert(str(target), quantization=quantization, force=True)
     except (ValueError, NotImplementedError, AttributeError, KeyError) as error:
         raise Unavailable("The model's architecture cannot be converted to CTranslate2's format.") from error
 
 
 class _Converter(TransformersConverter):  # type: ignore[misc]  # the library has no types
+    def load_model(self, model_class: type[PreTrainedModel], path: str, **options: object) -> PreTrainedModel:
+        """The model, read while no other is."""
+        with reading():
+            return super().load_model(model_class, path, **options)
+
     def load_tokenizer(
         self, tokenizer_class: type[AutoTokenizer], path: str, **options: object
     ) -> PreTrainedTokenizerBase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import ctranslate2
@@ -11,42 +12,58 @@ from safetensors import SafetensorError
 
 from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
 from backends.errors import Unavailable, Unsupported
+from backends.inprocess.admission import Admission
 from backends.inprocess.conversion import converted
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
+from backends.inprocess.loaded import Loaded
+from backends.inprocess.ordered import in_order
 from backends.translation.checkpoint import read_checkpoint
 from backends.translation.engine import CTranslate2Engine, Engine, GenerateEngine
 from backends.translation.family import detect
 from backends.translation.pipeline import Pipeline
 from backends.translation.tokenizer import open_tokenizer
+from backends.translation.translator import Translator
 from backends.types import Event, Request, Translate
 
 
 class TranslationBackend:
-    """Serves Translate requests with models that run here, one batch after the other.
+    """Serves Translate requests with models that run here; sentences of many requests share a batch.
 
-    A request hands in its next batch only after the last, so that those of several requests take turns, and one whose
-    caller has left hands in no more. spec.data is where converted models are kept.
+    spec.data is where converted models are kept.
     """
 
     def __init__(self, spec: EngineSpec) -> None:
         self._spec = spec
         self._hub = Hub()
-        self._pipelines: dict[ModelSpec, Pipeline] = {}
+        self._models: Loaded[Translator] = Loaded()
+        self._admission = Admission(spec.name, spec.max_queued_characters, unit="characters")
         self._turn = asyncio.Lock()
         self._loading = Executor(f"{spec.name} (loading)")
-        self._running = Executor(spec.name)
+        self._preparing = Executor(f"{spec.name} (preparing)")
+
+    @property
+    def queued_characters(self) -> float:
+        """Characters accepted and not yet translated."""
+        return self._admission.queued
+
+    @property
+    def waiting(self) -> int:
+        """Sentences that wait for their turn, over all models."""
+        return sum(translator.waiting for translator in self._models)
 
     async def load(self, model: ModelSpec, report: Report) -> None:
         """Find or download the model, convert it unless that was done before, and open it. Raises Unavailable."""
         async with self._turn:
-            if model not in self._pipelines:
-                self._pipelines[model] = await self._loading.call(self._open, model, on_loop(report))
+            if model not in self._models:
+                pipeline = await self._loading.call(self._open, model, on_loop(report))
+                self._models.add(model, self._translator(model, pipeline))
 
     async def unload(self, model: ModelSpec) -> None:
-        """Let the model go; requests that run on it come to their end first."""
-        async with self._turn:
-            self._pipelines.pop(model, None)
+        """Take no more requests for the model, let those accepted end, and free it."""
+        translator = await self._models.removed(model)
+        if translator is not None:
+            await translator.close()
 
     async def health(self) -> Health:
         """Whether the configured device is there."""
@@ -59,25 +76,40 @@ class TranslationBackend:
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Yield one Translated per text, in order, as batches are done.
 
-        Raises Unavailable for a model that is not loaded, Invalid for what it cannot do, Broken when it
-        fails, Overloaded when memory runs out.
+        Raises Unavailable for a model that is not loaded or memory that runs out, Invalid for what it cannot do, Broken
+        when it fails, Overloaded when too much text waits already. The work goes on while a slow reader reads, so that
+        nobody waits for one: neither unloading nor those to be admitted.
         """
         if not isinstance(request, Translate):
             raise Unsupported(f"{model.label} is a translation model: it serves translation.", param="model")
-        pipeline = self._pipelines.get(model)
-        if pipeline is None:
-            raise Unavailable(f"{model.label} is not loaded; load it first.")
-        plan = pipeline.plan(request)
-        batches = pipeline.translate(request.texts, plan)
-        while (done := await self._running.call(lambda: next(batches, None))) is not None:
-            for translated in done:
-                yield translated
+        translated = self._translated(model, request)
+        if len(request.texts) == 1:
+            for event in [event async for event in translated]:
+                yield event
+            return
+        async with aclosing(in_order([translated], side_by_side=1)) as events:
+            async for event in events:
+                yield event
 
     async def close(self) -> None:
-        """Stop what runs and let every model go."""
+        """Stop what runs after the batch it is in, and let every model go."""
+        for translator in self._models.clear():
+            await translator.close()
         await self._loading.close()
-        await self._running.close()
-        self._pipelines.clear()
+        await self._preparing.close()
+
+    async def _translated(self, model: ModelSpec, request: Translate) -> AsyncGenerator[Event, None]:
+        with self._models.used(model) as translator:
+            plan = translator.plan(request)
+            with self._admission.admit(sum(map(len, request.texts))) as done:
+                async with aclosing(translator.translate(request.texts, plan, done)) as events:
+                    async for event in events:
+                        yield event
+
+    def _translator(self, model: ModelSpec, pipeline: Pipeline) -> Translator:
+        return Translator(
+            model.label, pipeline, self._preparing, max_batch=self._spec.max_batch, max_wait_ms=self._spec.max_wait_ms
+        )
 
     def _open(self, model: ModelSpec, report: Report) -> Pipeline:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,12 +12,17 @@ import ctranslate2
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from backends.errors import BackendError, Broken, Overloaded
+from backends.errors import Broken
+from backends.inprocess.batch import out_of_memory
 from backends.inprocess.checkpoints import computing, reading
 from backends.translation.decoding import Decoding
 from backends.translation.family import Framed
 
-_BATCH_TOKENS = 4096
+# Tokens that run together, padding included: sentences are sorted by length, so that fewer waste less on padding, and more
+# fill a device better.
+_TOGETHER = {"cpu": 1024, "cuda": 4096}
+_MOST_THREADS = 4
+_FAILED = "The translation model failed on this text; try it in smaller parts."
 _PATIENCE = 2.0  # how many times beam_size candidates are finished before the search ends, when not early
 
 
@@ -28,14 +34,20 @@ class Engine(Protocol):
         """Every token that the model knows."""
 
     def search(self, sentences: Sequence[Framed], decoding: Decoding) -> list[list[str]]:
-        """The best answer to each sentence: pieces behind its prefix, special tokens among them. Raises Broken and Overloaded."""
+        """The best answer to each sentence: pieces behind its prefix, special tokens among them.
+
+        Raises Broken, and RuntimeError when the memory is too small for so many.
+        """
 
 
 class CTranslate2Engine:
     """A model in CTranslate2's format; sentences between any languages share a batch."""
 
     def __init__(self, directory: Path, *, device: str, compute_type: str) -> None:
-        self._translator = ctranslate2.Translator(str(directory), device=device, compute_type=compute_type)
+        self._translator = ctranslate2.Translator(
+            str(directory), device=device, compute_type=compute_type, intra_threads=_threads()
+        )
+        self._together = _TOGETHER[device]
         self._directory = directory
         # Without a start token of its own, the decoder starts with the prefix, which is then no part of the answer.
         config = json.loads((directory / "config.json").read_bytes())
@@ -51,7 +63,7 @@ class CTranslate2Engine:
             results = self._translator.translate_batch(
                 [list(sentence.tokens) for sentence in sentences],
                 target_prefix=[list(sentence.prefix) or None for sentence in sentences],
-                max_batch_size=_BATCH_TOKENS,
+                max_batch_size=self._together,
                 batch_type="tokens",
                 beam_size=decoding.beam_size,
                 patience=1.0 if decoding.early_stopping else _PATIENCE,
@@ -61,7 +73,9 @@ class CTranslate2Engine:
                 max_decoding_length=decoding.max_new_tokens + repeated,
             )
         except (RuntimeError, ValueError) as error:
-            raise _failure(error) from error
+            if out_of_memory(error):
+                raise
+            raise Broken(_FAILED) from error
         return [result.hypotheses[0][repeated:] for result in results]
 
 
@@ -103,14 +117,20 @@ class GenerateEngine:
                     **(beams if decoding.beam_size > 1 else {}),
                 )
         except RuntimeError as error:
-            raise _failure(error) from error
+            if out_of_memory(error):
+                raise
+            raise Broken(_FAILED) from error
         return [self._tokenizer.convert_ids_to_tokens(answer) for answer in answers[:, len(prefixes[0]) :].tolist()]
 
 
-def _failure(error: Exception) -> BackendError:
-    if "out of memory" in str(error).lower():
-        return Overloaded("There is not enough memory for this translation now; try again later.", retry_after=5.0)
-    return Broken("The translation model failed on this text; try it in smaller parts.")
+def _threads() -> int:
+    """Four, or every core but one where there are fewer, unless OMP_NUM_THREADS says otherwise (0 = leave it to that).
+
+    They wait for each other busily, many times in each step of a sentence, so that all lose when one of them has to share
+    its core with the event loop or another engine.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return 0 if "OMP_NUM_THREADS" in os.environ else max(1, min(_MOST_THREADS, cores - 1))
 
 
 def _read_vocabulary(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""One loaded translation model: texts in, translations out, many sentences to a batch."""
+"""One loaded translation model: texts to sentences as it wants them, sentences to their translations."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from backends.translation.checkpoint import Checkpoint
 from backends.translation.decoding import Decoding, checkpoint_decoding, choose
 from backends.translation.engine import Engine
 from backends.translation.family import Family, Framed, Pair
-from backends.translation.segment import Sentence, join, shorten, split
+from backends.translation.segment import Sentence, shorten, split
 from backends.translation.tokenizer import Tokenizer
-from backends.types import Translate, Translated
+from backends.types import Translate
 
 MOST_TEXTS = 4096
 MOST_CHARACTERS = 1_000_000
-_BATCH_SENTENCES = 256
-_BATCH_TOKENS = 4096
-_BATCH_PARTS = 4096
 _LONGEST_SENTENCE = 256
 _LONGEST_PIECE = 16  # characters; a piece of text that is longer is cut without being asked for its tokens
 
@@ -45,7 +42,7 @@ class Part:
 
 
 class Pipeline:
-    """A model ready to translate; blocking, for one thread at a time."""
+    """A model ready to translate; blocking. One thread may read texts while another searches."""
 
     def __init__(self, checkpoint: Checkpoint, family: Family, tokenizer: Tokenizer, engine: Engine) -> None:
         self._family = family
@@ -63,32 +60,18 @@ class Pipeline:
         decoding = choose(request, self._default, self._room)
         return Plan(self._family.pair(request.source, request.target), decoding, request.max_input_length)
 
-    def translate(self, texts: Sequence[str], plan: Plan) -> Iterator[list[Translated]]:
-        """Each text's translation, in order. Every item is one batch's work and the texts that it completed, often none.
-
-        Nothing runs between two items: who asks for no more has stopped the work. Raises Broken and Overloaded.
-        """
-        index, sentences, translations = 0, list[Sentence](), list[str]()
-        for batch in _batches(self._parts(texts, plan)):
-            answers = iter(self._search([part.framed for part in batch if part.framed], plan.decoding))
-            done = list[Translated]()
-            for part in batch:
-                if part.last:
-                    done.append(Translated(index, join(sentences, translations), plan.pair.source, plan.pair.target))
-                    index, sentences, translations = index + 1, [], []
-                else:
-                    sentences.append(part.sentence)
-                    translations.append(next(answers) if part.framed else "")
-            yield done
-
-    def _search(self, framed: Sequence[Framed], decoding: Decoding) -> list[str]:
-        answers = self._engine.search(framed, decoding) if framed else []
-        return [self._tokenizer.text([piece for piece in pieces if piece not in self._special]) for pieces in answers]
-
-    def _parts(self, texts: Sequence[str], plan: Plan) -> Iterator[Part]:
+    def read(self, texts: Sequence[str], plan: Plan) -> Iterator[Part]:
+        """The parts of all texts, in order, each one read when it is asked for."""
         for text in texts:
             yield from self._read(text, plan)
             yield Part(Sentence(""), last=True)
+
+    def search(self, decoding: Decoding, sentences: Sequence[Framed]) -> list[str]:
+        """Each sentence's translation. Raises Broken, and RuntimeError when the memory is too small for so many at once."""
+        return [
+            self._tokenizer.text([piece for piece in pieces if piece not in self._special])
+            for pieces in self._engine.search(sentences, decoding)
+        ]
 
     def _read(self, text: str, plan: Plan) -> Iterator[Part]:
         """The sentences of a text, as far as it is to be translated."""
@@ -129,17 +112,3 @@ def _check_size(texts: Sequence[str]) -> None:
             "send the rest in requests of their own.",
             param="texts",
         )
-
-
-def _batches(parts: Iterator[Part]) -> Iterator[list[Part]]:
-    """Parts in order, as many together as are translated, or merely read, in a short time."""
-    batch, sentences, tokens = list[Part](), 0, 0
-    for part in parts:
-        size = len(part.framed.tokens) if part.framed else 0
-        if sentences == _BATCH_SENTENCES or len(batch) == _BATCH_PARTS or (sentences and tokens + size > _BATCH_TOKENS):
-            yield batch
-            batch, sentences, tokens = [], 0, 0
-        batch.append(part)
-        sentences, tokens = sentences + bool(part.framed), tokens + size
-    if batch:
-        yield batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import sentencepiece
@@ -56,16 +57,19 @@ class JsonTokenizer:
 
 
 class TransformersTokenizer:
-    """Whatever tokenizer class the checkpoint names: slow, and knows them all."""
+    """Whatever tokenizer class the checkpoint names: slow, knows them all, and serves one thread at a time."""
 
     def __init__(self, directory: Path) -> None:
         self._tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        self._turn = Lock()
 
     def pieces(self, text: str) -> list[str]:
-        return list(self._tokenizer.tokenize(text))
+        with self._turn:
+            return list(self._tokenizer.tokenize(text))
 
     def text(self, pieces: Sequence[str]) -> str:
-        return str(self._tokenizer.convert_tokens_to_string(list(pieces))).strip()
+        with self._turn:
+            return str(self._tokenizer.convert_tokens_to_string(list(pieces))).strip()
 
 
 def open_tokenizer(directory: Path) -> Tokenizer:

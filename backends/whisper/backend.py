@@ -1,37 +1,39 @@
-"""Speech to text with Whisper in this process: segments come out as they are decoded."""
+"""Speech to text with Whisper in this process: requests share batches, and segments come out as they are decoded."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
-from dataclasses import dataclass
-from functools import partial
-
-from faster_whisper.transcribe import Segment as RawSegment
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 
 from backends.base import EngineSpec, Health, ModelSpec, Report
-from backends.errors import Broken, Invalid, Unavailable, Unsupported
+from backends.errors import Invalid, Unavailable, Unsupported
+from backends.inprocess.admission import Admission
+from backends.inprocess.batcher import Batcher
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
-from backends.types import Event, Request, Segment, Speech, Transcribe, Word
+from backends.inprocess.ordered import in_order
+from backends.types import Event, Request, Transcribe
+from backends.whisper import passages
+from backends.whisper.after import After, asked
 from backends.whisper.audio import SAMPLE_RATE, Samples, decode
+from backends.whisper.decoding import Decoder
 from backends.whisper.model import Whisper, device_for, load
-from backends.whisper.timeline import Timeline
-
-# Shorter clips fit one window; looking for speech in them first only loses some of it.
-WINDOW_SECONDS = 30.0
-# Segments that may wait for a slow reader, so that the model turns to the next caller meanwhile.
-AHEAD = 4096
+from backends.whisper.transcription import Engine, Transcription
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Loaded:
-    """A model and the one thread in which its callers take turns."""
+    """A model, and how many requests it has; `idle` is set while it has none."""
 
-    whisper: Whisper
-    turns: Executor
+    engine: Engine
+    requests: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.idle.set()
 
 
 class WhisperBackend:
@@ -42,21 +44,35 @@ class WhisperBackend:
         self._hub = hub or Hub()
         self._loading = Executor(f"{spec.name}, loading")
         self._decoding = Executor(f"{spec.name}, reading audio", workers=2)
+        self._preparing = Executor(f"{spec.name}, looking for speech", workers=2)
+        self._after = After(spec, self._hub)
+        self._admission = Admission(spec.name, spec.max_queued_seconds, unit="seconds of audio")
         self._models: dict[ModelSpec, _Loaded] = {}
         self._one_load = asyncio.Lock()
+
+    @property
+    def queued_seconds(self) -> float:
+        """Seconds of audio accepted and not yet transcribed."""
+        return self._admission.queued
+
+    @property
+    def waiting(self) -> int:
+        """Windows that wait for their turn, over all models."""
+        return sum(loaded.engine.batcher.waiting for loaded in self._models.values())
 
     async def load(self, model: ModelSpec, report: Report) -> None:
         """Find, convert and load the model, unless it is. Raises Unavailable with the way out."""
         async with self._one_load:
             if model not in self._models:
                 whisper = await self._loading.call(load, model, self._spec, self._hub, on_loop(report))
-                self._models[model] = _Loaded(whisper, Executor(model.label))
+                self._models[model] = _Loaded(self._engine(model.label, whisper))
 
     async def unload(self, model: ModelSpec) -> None:
         """Take no more requests for the model, let those accepted end, and free it."""
         loaded = self._models.pop(model, None)
         if loaded is not None:
-            await loaded.turns.close(finish=True)
+            await loaded.idle.wait()
+            await loaded.engine.batcher.close()
 
     async def health(self) -> Health:
         """Whether the device that the engine is configured for is there."""
@@ -67,25 +83,57 @@ class WhisperBackend:
         return Health(True)
 
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
-        """Speech, then segments. Raises Invalid for wrong options, MediaRefused for wrong files, Unavailable if not loaded."""
+        """Speech, then segments. Raises Invalid for wrong options, MediaRefused for wrong files, Unavailable if not loaded,
+        Overloaded when too much audio waits already.
+
+        The work goes on while a slow reader reads, so that nobody waits for one: neither unloading nor those to be admitted.
+        """
         if not isinstance(request, Transcribe):
             raise Unsupported(f"{model.label} transcribes speech and does nothing else.", param="model")
-        loaded = self._models.get(model)
-        if loaded is None:
-            raise Unavailable(f"{model.label} is not loaded.")
-        check(loaded.whisper, model.label, request)
-        samples = await self._decode(request.audio)
-        async with aclosing(
-            loaded.turns.stream(partial(transcribe, loaded.whisper, request, samples), ahead=AHEAD)
-        ) as events:
+        async with aclosing(in_order([self._transcribed(model, request)], side_by_side=1)) as events:
             async for event in events:
                 yield event
 
     async def close(self) -> None:
-        """Stop what runs at its next segment and free every model."""
+        """Stop what runs after the batch it is in, and free every model."""
         models, self._models = self._models, {}
-        for executor in (self._loading, self._decoding, *(loaded.turns for loaded in models.values())):
+        for loaded in models.values():
+            await loaded.engine.batcher.close()
+        for executor in (self._loading, self._decoding, self._preparing):
             await executor.close()
+        await self._after.close()
+
+    async def _transcribed(self, model: ModelSpec, request: Transcribe) -> AsyncGenerator[Event, None]:
+        async with self._used(model) as engine:
+            check(engine.whisper, model.label, request)
+            self._after.check(request)
+            samples = await self._decode(request.audio)
+            with self._admission.admit(len(samples) / SAMPLE_RATE) as settled:
+                async with (
+                    aclosing(Transcription(engine, asked(request), settled).events(samples)) as heard,
+                    aclosing(self._after.finish(heard, samples, request)) as events,
+                ):
+                    async for event in events:
+                        yield event
+
+    def _engine(self, name: str, whisper: Whisper) -> Engine:
+        batcher = Batcher(name, Decoder(whisper), max_batch=self._spec.max_batch, max_wait_ms=self._spec.max_wait_ms)
+        return Engine(name, whisper, batcher, self._preparing)
+
+    @asynccontextmanager
+    async def _used(self, model: ModelSpec) -> AsyncGenerator[Engine, None]:
+        """The model's engine, which is not unloaded before the block ends. Raises Unavailable."""
+        loaded = self._models.get(model)
+        if loaded is None:
+            raise Unavailable(f"{model.label} is not loaded.")
+        loaded.requests += 1
+        loaded.idle.clear()
+        try:
+            yield loaded.engine
+        finally:
+            loaded.requests -= 1
+            if not loaded.requests:
+                loaded.idle.set()
 
     async def _decode(self, audio: bytes) -> Samples:
         left = threading.Event()
@@ -99,60 +147,23 @@ class WhisperBackend:
 
 def check(whisper: Whisper, name: str, request: Transcribe) -> None:
     """Refuse what the model cannot do. Raises Unsupported and Invalid."""
+    if request.vad is not None:
+        passages.check(request.vad)
     if request.task == "translate" and not whisper.multilingual:
         raise Unsupported(f"{name} knows English only and cannot translate; use a multilingual model.", param="model")
-    if request.language is None or request.language in whisper.languages:
+    if request.language is not None:
+        _check_language(whisper, name, request.language, "language")
+    elif whisper.multilingual:
+        for code in request.languages:
+            _check_language(whisper, name, code, "languages")
+    elif request.languages and "en" not in request.languages:
+        _check_language(whisper, name, request.languages[0], "languages")
+
+
+def _check_language(whisper: Whisper, name: str, code: str, param: str) -> None:
+    if code in whisper.languages:
         return
     accepted = ", ".join(sorted(whisper.languages))
     if not whisper.multilingual:
-        raise Unsupported(
-            f"{name} knows English only, not {request.language!r}; accepted: {accepted}.", param="language"
-        )
-    raise Invalid(
-        f"{request.language!r} is no language code that {name} knows; accepted: {accepted}.", param="language"
-    )
-
-
-def transcribe(
-    whisper: Whisper, request: Transcribe, samples: Samples, _: threading.Event
-) -> Generator[Speech | Segment, None, None]:
-    """The events of one request, decoded as they are asked for. Blocks. Raises Broken when the device gives up."""
-    duration = len(samples) / SAMPLE_RATE
-    timeline = Timeline(0.0, duration)
-    try:
-        segments, info = whisper.engine.transcribe(
-            samples,
-            task=request.task,
-            language=request.language,
-            initial_prompt=request.prompt or None,
-            word_timestamps=request.words,
-            vad_filter=duration > WINDOW_SECONDS,
-            **({} if request.temperature is None else {"temperature": request.temperature}),
-        )
-        detected = whisper.multilingual and request.language is None
-        yield Speech(info.language, duration, float(info.language_probability) if detected else None)
-        for number, segment in enumerate(segments):
-            yield _segment(number, segment, timeline)
-    except RuntimeError as error:
-        raise Broken("Whisper failed while decoding; its log says why.") from error
-
-
-def _segment(number: int, raw: RawSegment, timeline: Timeline) -> Segment:
-    start, end = timeline.place(raw.start, raw.end)
-    within = Timeline(start, end)
-    return Segment(
-        id=number,
-        seek=raw.seek,
-        start=start,
-        end=end,
-        text=raw.text,
-        tokens=tuple(raw.tokens),
-        temperature=float(raw.temperature),
-        avg_logprob=float(raw.avg_logprob),
-        compression_ratio=float(raw.compression_ratio),
-        no_speech_prob=float(raw.no_speech_prob),
-        words=tuple(
-            Word(word.word.strip(), *within.place(word.start, word.end), float(word.probability))
-            for word in raw.words or ()
-        ),
-    )
+        raise Unsupported(f"{name} knows English only, not {code!r}; accepted: {accepted}.", param=param)
+    raise Invalid(f"{code!r} is no language code that {name} knows; accepted: {accepted}.", param=param)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ctranslate2
+import tokenizers
 from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_suppressed_tokens
 
 from backends.base import EngineSpec, ModelSpec, Progress, Report
 from backends.errors import Unavailable
@@ -16,15 +19,41 @@ from backends.inprocess.conversion import converted
 from backends.inprocess.hub import Hub, read_config
 
 FILES = ("tokenizer.json", "preprocessor_config.json")
+# What preprocessor_config.json says, in seconds, when a model was trained on windows shorter than 30 s too.
+SHORTEST = "shortest_chunk_length"
+FRAMES = 3000
+FRAMES_PER_SECOND = 100
+# Windows of one length share a batch, so there are few lengths; and silence after the last word helps to end there.
+STEP, TAIL = 500, 50
 
 
 @dataclass(frozen=True, slots=True)
 class Whisper:
-    """A loaded model. languages: the codes it takes; multilingual: knows more than English and can translate into it."""
+    """A loaded model. log_mel: samples at 16 kHz to what it hears; languages: the codes it takes; multilingual: knows more
+    than English and can translate into it; suppressed: tokens that are no speech and never written; shortest: frames of
+    10 ms that a window has at least, padding included.
+    """
 
-    engine: WhisperModel
+    model: ctranslate2.models.Whisper
+    vocabulary: tokenizers.Tokenizer
+    log_mel: FeatureExtractor
     languages: frozenset[str]
     multilingual: bool
+    suppressed: tuple[int, ...]
+    shortest: int = FRAMES
+
+    def frames(self, content: int) -> int:
+        """How many frames a window has, once padded, that has `content` frames of sound.
+
+        Whisper was trained on 30 s, whatever is in them, and needs to see as many. A model trained on shorter windows too
+        says so, and short clips are then computed many times faster.
+        """
+        steps = -(-(content + TAIL) // STEP)
+        return min(max(steps * STEP, self.shortest), FRAMES)
+
+    def tokenizer(self, language: str, task: str) -> Tokenizer:
+        """Text to tokens and back; its sot_sequence begins a transcript in language."""
+        return Tokenizer(self.vocabulary, self.multilingual, task=task, language=language)
 
 
 def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whisper:
@@ -37,7 +66,7 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
         raise Unavailable(f"{model.label} has no tokenizer.json, which is needed to read and write its text.")
     report(Progress("load", 0, 1))
     try:
-        engine = WhisperModel(
+        parts = WhisperModel(
             str(directory),
             device=device,
             compute_type=_compute(spec, device),
@@ -48,9 +77,29 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
         raise Unavailable(
             f"{model.label} cannot be loaded on {device}: it is damaged, not Whisper, or more than the memory holds."
         ) from error
-    _match_features(engine)
     report(Progress("load", 1, 1))
-    return Whisper(engine, frozenset(engine.supported_languages), bool(engine.model.is_multilingual))
+    return _assembled(parts, _shortest(directory))
+
+
+def _assembled(parts: WhisperModel, shortest: int) -> Whisper:
+    """The model from faster-whisper's parts."""
+    multilingual = bool(parts.model.is_multilingual)
+    tokenizer = Tokenizer(parts.hf_tokenizer, multilingual, task="transcribe", language="en")
+    return Whisper(
+        model=parts.model,
+        vocabulary=parts.hf_tokenizer,
+        log_mel=_matching(parts),
+        languages=frozenset(parts.supported_languages),
+        multilingual=multilingual,
+        suppressed=tuple(get_suppressed_tokens(tokenizer, [-1])),
+        shortest=shortest,
+    )
+
+
+def _shortest(directory: Path) -> int:
+    """Frames of the shortest windows that the model was trained on; all of 30 s where it does not say."""
+    seconds = read_config(directory / "preprocessor_config.json").get(SHORTEST)
+    return round(seconds * FRAMES_PER_SECOND) if isinstance(seconds, int | float) and seconds > 0 else FRAMES
 
 
 def device_for(spec: EngineSpec) -> str:
@@ -81,10 +130,12 @@ def _check_is_whisper(name: str, directory: Path) -> None:
         raise Unavailable(f"{name} is a {kind} model, not Whisper; serve it with the engine for its kind.")
 
 
-def _match_features(engine: WhisperModel) -> None:
-    """Give the model the mel bands it was trained on, where no preprocessor_config.json says how many."""
-    if engine.feature_extractor.mel_filters.shape[0] != engine.model.n_mels:
-        engine.feature_extractor = FeatureExtractor(**{**engine.feat_kwargs, "feature_size": engine.model.n_mels})
+def _matching(parts: WhisperModel) -> FeatureExtractor:
+    """An extractor of as many mel bands as the model was trained on, where no preprocessor_config.json says how many."""
+    extractor = parts.feature_extractor
+    if extractor.mel_filters.shape[0] == parts.model.n_mels:
+        return extractor
+    return FeatureExtractor(**{**parts.feat_kwargs, "feature_size": parts.model.n_mels})
 
 
 def _threads() -> int:

@@ -28,28 +28,34 @@ def render_errors(dialect_of: DialectOf, was_cut: Callable[[], bool]) -> Middlew
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # Each error is answered where it is caught: one that outlives its clause holds, with its traceback, all that the
+        # request held, until cycles are collected.
         try:
             if request.version.major != 1:
                 raise _http_1_only()
             return await handler(request)
         except ApiError as caught:
-            error = caught
+            return answer(request, caught)
         except BackendError as caught:
-            error = from_backend(caught)
-            if caught.__cause__ is not None and error.status >= 500:
+            if caught.__cause__ is not None and from_backend(caught).status >= 500:
                 log.warning("engine failed", id=request[CALL].request_id, cause=_cause(caught.__cause__))
+            return answer(request, from_backend(caught))
         except web.HTTPException as caught:
-            error = _from_http(request, caught)
+            return answer(request, _from_http(request, caught))
         except asyncio.CancelledError:
             if not was_cut() or not _can_answer(request):
                 raise
-            error = ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
+            message = "The server is shutting down; try again."
+            return answer(request, ApiError(ErrorCode.UNAVAILABLE, message, retry_after=1))
         except ConnectionError:
             # The client's socket broke under our hands; aiohttp ends the request.
             raise
         except Exception:
             log.exception("unexpected error", id=request[CALL].request_id, path=request.path)
-            error = ApiError(ErrorCode.INTERNAL, "The server failed to handle this request; its log says why.")
+            message = "The server failed to handle this request; its log says why."
+            return answer(request, ApiError(ErrorCode.INTERNAL, message))
+
+    def answer(request: web.Request, error: ApiError) -> web.Response:
         request[CALL].error = error.message
         response = error_response(error, dialect_of(request.path))
         if error.status in CLOSING:

@@ -6,8 +6,9 @@ aiohttp's own reader also takes preambles without end, nested forms and transfer
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -24,10 +25,14 @@ _ESCAPED = re.compile(r"\\(.)")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One field of a form. A file's name is not kept: nobody should be tempted to use it."""
+    """One field of a form. A file's name is not kept: nobody should be tempted to use it.
+
+    head: all between the delimiter and the empty line before the data, as it came; none for a part that never was sent.
+    """
 
     name: str
     data: bytes
+    head: bytes = field(default=b"", compare=False, repr=False)
 
 
 async def read_form(request: web.Request, limit: int) -> list[Part]:
@@ -35,7 +40,7 @@ async def read_form(request: web.Request, limit: int) -> list[Part]:
 
     Raises MEDIA_TYPE (not a form, or compressed), TOO_LARGE, REQUEST_TIMEOUT, or INVALID (malformed or cut off).
     """
-    parser = FormParser(_boundary(request))
+    parser = FormParser(boundary_of(request))
     refuse_compressed(request)
     try:
         async with aclosing(chunks(request, limit)) as arriving:
@@ -46,6 +51,20 @@ async def read_form(request: web.Request, limit: int) -> list[Part]:
     return parser.finish()
 
 
+def compose(parts: Iterable[Part], boundary: str) -> bytes:
+    """The body of a form: parts that were read are written as they came, byte for byte.
+
+    >>> compose([Part("model", b"x")], "b")
+    b'--b\\r\\nContent-Disposition: form-data; name="model"\\r\\n\\r\\nx\\r\\n--b--\\r\\n'
+    """
+    delimiter = f"--{boundary}".encode("ascii")
+    pieces: list[bytes] = []
+    for part in parts:
+        head = part.head or f'\r\nContent-Disposition: form-data; name="{part.name}"'.encode()
+        pieces += (delimiter, head, b"\r\n\r\n", part.data, b"\r\n")
+    return b"".join((*pieces, delimiter, b"--\r\n"))
+
+
 class FormParser:
     """Bytes of a form in, in pieces of any size; parts out at the end."""
 
@@ -53,7 +72,9 @@ class FormParser:
         self._delimiter = f"\r\n--{boundary}".encode("ascii")
         # With a line break before it, the first delimiter looks like the others.
         self._buffer = bytearray(b"\r\n")
-        self._step = self._skip_preamble
+        # Not bound to self: a parser that holds itself would keep its upload until cycles are collected.
+        self._step: Callable[[FormParser], bool] = FormParser._skip_preamble
+        self._head = b""
         self._name = ""
         self._data = bytearray()
         self._parts: list[Part] = []
@@ -62,7 +83,7 @@ class FormParser:
     def feed(self, chunk: bytes) -> None:
         """Take the next piece. Raises INVALID."""
         self._buffer += chunk
-        while self._step():
+        while self._step(self):
             pass
 
     def finish(self) -> list[Part]:
@@ -77,7 +98,7 @@ class FormParser:
     def _read_data(self) -> bool:
         if not self._take_to_delimiter(self._data):
             return False
-        self._parts.append(Part(self._name, bytes(self._data)))
+        self._parts.append(Part(self._name, bytes(self._data), self._head))
         self._data.clear()
         return True
 
@@ -91,13 +112,13 @@ class FormParser:
             del self._buffer[:safe]
             return False
         del self._buffer[: at + len(self._delimiter)]
-        self._step = self._read_head
+        self._step = FormParser._read_head
         return True
 
     def _read_head(self) -> bool:
         if self._buffer.startswith(b"--"):
             self._complete = True
-            self._step = self._skip_epilogue
+            self._step = FormParser._skip_epilogue
             return True
         end = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end < 0:
@@ -106,9 +127,10 @@ class FormParser:
             return False
         if len(self._parts) == MAX_PARTS:
             raise _malformed(f"it has more than {MAX_PARTS} parts")
-        self._name = _name(bytes(self._buffer[:end]))
+        self._head = bytes(self._buffer[:end])
+        self._name = _name(self._head)
         del self._buffer[: end + 4]
-        self._step = self._read_data
+        self._step = FormParser._read_data
         return True
 
     def _skip_epilogue(self) -> bool:
@@ -132,7 +154,8 @@ def _name(head: bytes) -> str:
     return name
 
 
-def _boundary(request: web.Request) -> str:
+def boundary_of(request: web.Request) -> str:
+    """What separates the form's parts. Raises MEDIA_TYPE, or INVALID where it is missing or longer than allowed."""
     kind, parameters = _parameters(request.headers.get("Content-Type", ""))
     if kind != "multipart/form-data":
         message = f"Content-Type `{kind[:100]}` is not accepted here; send multipart/form-data."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from aiohttp import web
@@ -15,17 +15,28 @@ REASONS = {int(status): status.phrase for status in HTTPStatus}
 
 
 class ClientSink:
-    """A relay's Sink on the connection of one request."""
+    """A relay's Sink on the connection of one request. told: headers of ours beside the engine's."""
 
-    __slots__ = ("_head", "_protocol", "_request", "_request_id", "_transport", "keep_alive", "status", "write")
+    __slots__ = (
+        "_head",
+        "_protocol",
+        "_request",
+        "_request_id",
+        "_told",
+        "_transport",
+        "keep_alive",
+        "status",
+        "write",
+    )
 
     write: Callable[[bytes], None]
 
-    def __init__(self, request: web.Request, request_id: str) -> None:
+    def __init__(self, request: web.Request, request_id: str, told: Mapping[str, str]) -> None:
         if request.transport is None:
             raise ConnectionResetError("the client has gone")
         self._request = request
         self._request_id = request_id
+        self._told = told
         self._protocol = request.protocol
         self._transport = request.transport
         self._head = b""
@@ -59,6 +70,7 @@ class ClientSink:
         self.keep_alive = self._request.keep_alive and framed
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, '')}"]
         lines += [f"{name}: {value}" for name, value in headers]
+        lines += [f"{name}: {value}" for name, value in self._told.items()]
         lines.append(f"{HEADER}: {self._request_id}")
         if not self.keep_alive:
             lines.append("Connection: close")

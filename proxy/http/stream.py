@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 import structlog
@@ -15,20 +15,24 @@ from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.http.observe import CALL, SERVER
 from proxy.http.request_id import HEADER
 
-SSE_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Server": SERVER}
+SSE_HEADERS: Mapping[str, str] = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Server": SERVER}
 
 
 async def stream_sse(
-    request: web.Request, frames: AsyncGenerator[bytes, None], error_frame: Callable[[ApiError], bytes]
+    request: web.Request,
+    frames: AsyncGenerator[bytes, None],
+    error_frame: Callable[[ApiError], bytes],
+    *,
+    told: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     """Answer with server-sent events. Errors before the first frame are raised; later ones become error_frame's event.
 
-    The source is closed whatever happens: with it goes the work behind it.
+    told: more headers. The source is closed whatever happens: with it goes the work behind it.
     """
     call = request[CALL]
     async with aclosing(frames):
         first = await anext(frames, b"")
-        response = web.StreamResponse(headers={**SSE_HEADERS, HEADER: call.request_id})
+        response = web.StreamResponse(headers={**SSE_HEADERS, **(told or {}), HEADER: call.request_id})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
         if request.version >= HttpVersion11:

@@ -18,6 +18,8 @@ from proxy.settings import Settings
 
 TASKS: dict[str, Task] = {"whisper": "transcription", "translation": "translation"}
 
+HEARING = ("vllm", "openai_compatible")
+
 
 class ConfigError(Exception):
     """The file is refused; each line of the message reads `file:line: field: what is wrong`."""
@@ -83,6 +85,9 @@ def _local_engine(name: str, kind: str, device: str, compute_type: str, settings
         compute_type=compute_type,
         data=settings.data,
         max_audio_seconds=settings.max_audio_seconds,
+        isolation=settings.isolation,
+        align_models={code: _source(model, Path()) for code, model in settings.align_models.items() if model},
+        diarization_model=_source(settings.diarization_model, Path()) if settings.diarization_model else None,
     )
 
 
@@ -143,15 +148,30 @@ def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base:
         raise _Refused(("models", number, field), f"is for models in this process; a {engine.kind} takes `served_as`")
     if not remote and table.served_as:
         raise _Refused(("models", number, "served_as"), "is for remote engines; a model in this process takes `source`")
+    _refuse_hearing(table, number, engine)
     source = (table.served_as or table.name) if remote else _source(table.source or table.name, base)
     return ModelEntry(
         name=table.name,
         engine=table.engine,
         spec=ModelSpec(source=source, revision=table.revision, name=table.name),
-        task=TASKS.get(engine.kind, "text"),
+        task=table.task or TASKS.get(engine.kind, "text"),
         aliases=table.aliases,
         preload=table.preload,
+        audio=table.audio,
     )
+
+
+def _refuse_hearing(table: ModelTable, number: int, engine: EngineSpec) -> None:
+    """Only engines that take audio over OpenAI's API may be said to do so."""
+    for field, hears in (("task", table.task == "transcription"), ("audio", table.audio)):
+        if hears and engine.kind not in HEARING:
+            raise _Refused(
+                ("models", number, field), f"is for engines of kind {' and '.join(HEARING)}, not {engine.kind}"
+            )
+    if table.task == "text" and engine.kind in TASKS:
+        raise _Refused(("models", number, "task"), f"a {engine.kind} engine does {TASKS[engine.kind]}")
+    if table.audio and table.task == "transcription":
+        raise _Refused(("models", number, "audio"), "is for models that chat; this one transcribes")
 
 
 def _source(source: str, base: Path) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from backends import REMOTE
 from backends.base import EngineSpec, ModelSpec
 from backends.types import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
-    """One model: the name that clients say, the engine that serves it, and what that engine calls it."""
+    """One model: the name that clients say, the engine that serves it, and what that engine calls it.
+
+    audio: a model for text that also listens.
+    """
 
     name: str
     engine: str
@@ -19,6 +23,7 @@ class ModelEntry:
     task: Task
     aliases: tuple[str, ...] = ()
     preload: bool = False
+    audio: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,10 @@ class Registry:
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
     models: tuple[ModelEntry, ...] = ()
     defaults: Mapping[Task, str] = field(default_factory=dict)
+
+    def in_process(self, entry: ModelEntry) -> bool:
+        """Whether the model runs here, not on an engine elsewhere."""
+        return self.engines[entry.engine].kind not in REMOTE
 
     def names(self) -> dict[str, ModelEntry]:
         """Every name and alias -> its model; the alias `*` stands for any name not listed."""

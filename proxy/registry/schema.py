@@ -65,7 +65,10 @@ class EngineTable(_Strict):
 
 
 class ModelTable(_Strict):
-    """One `[[models]]` table. served_as: the name on a remote engine; source: hub id or local directory."""
+    """One `[[models]]` table. served_as: the name on a remote engine; source: hub id or local directory.
+
+    task: what a model of a remote engine does, text if nothing is said; audio: it does text, and listens to speech in chats.
+    """
 
     name: Name
     engine: Name
@@ -74,6 +77,8 @@ class ModelTable(_Strict):
     revision: str | None = None
     aliases: tuple[Name, ...] = ()
     preload: bool = False
+    task: Literal["text", "transcription"] | None = None
+    audio: bool = False
 
 
 class DefaultsTable(_Strict):

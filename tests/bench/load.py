@@ -42,9 +42,9 @@ class Results:
         return {
             "requests": len(self.latencies),
             "per_second": round(len(self.latencies) / seconds, 1),
-            "p50_ms": _percentile(self.latencies, 0.50),
-            "p99_ms": _percentile(self.latencies, 0.99),
-            "first_token_p50_ms": _percentile(self.first_tokens, 0.50),
+            "p50_ms": percentile(self.latencies, 0.50),
+            "p99_ms": percentile(self.latencies, 0.99),
+            "first_token_p50_ms": percentile(self.first_tokens, 0.50),
             "errors": self.errors.total(),
             "error": self.errors.most_common(1)[0][0] if self.errors else "",
         }
@@ -181,7 +181,8 @@ async def run(
     return results
 
 
-def _percentile(values: list[float], part: float) -> float | None:
+def percentile(values: list[float], part: float) -> float | None:
+    """In milliseconds, of values in seconds; None of no values. part: from 0 to 1."""
     ordered = sorted(values)
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * part))] * 1e3, 3) if ordered else None
 

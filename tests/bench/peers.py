@@ -61,7 +61,7 @@ aliases = ["{alias}"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a system is started. ports: its own, and the engine's; spare: for what else it insists on serving."""
+    """Where a system is started. port: its own; engine: the engine's, 0 = none; spare: for what else it insists on serving."""
 
     directory: Path
     port: int
@@ -95,7 +95,7 @@ def _nginx(place: Place) -> Start:
     # Started by root, its worker would be another user, who may not enter the directory.
     user = "user root;" if Path(place.directory).owner() == "root" else ""
     text = _NGINX.format(user=user, directory=place.directory, port=place.port, engine=place.engine)
-    config = _write(place, "nginx.conf", text)
+    config = write(place, "nginx.conf", text)
     return Start((_nginx_path(), "-p", str(place.directory), "-c", config, "-g", "daemon off;"))
 
 
@@ -120,7 +120,7 @@ def _rust_router(module: str) -> Callable[[Place], Start]:
 
 
 def _litellm(place: Place) -> Start:
-    config = _write(place, "litellm.yaml", _LITELLM.format(engine=place.engine, key=KEY))
+    config = write(place, "litellm.yaml", _LITELLM.format(engine=place.engine, key=KEY))
     command = (
         _script("litellm"),
         "--config",
@@ -136,7 +136,7 @@ def _litellm(place: Place) -> Start:
 
 
 def _switchboard(place: Place) -> Start:
-    config = _write(place, "switchboard.toml", _SWITCHBOARD.format(engine=place.engine, alias=ALIAS))
+    config = write(place, "switchboard.toml", _SWITCHBOARD.format(engine=place.engine, alias=ALIAS))
     environment = {
         "SWITCHBOARD_CONFIG": config,
         "SWITCHBOARD_PORTS": str(place.port),
@@ -156,25 +156,25 @@ PEERS = (
     Peer(
         "vllm-router",
         _rust_router("vllm_router.launch_router"),
-        missing=lambda: _not_installed("vllm-router"),
+        missing=lambda: not_installed("vllm-router"),
         version=lambda: version("vllm-router"),
     ),
     Peer(
         "sglang-router",
         _rust_router("sglang_router.launch_router"),
-        missing=lambda: _not_installed("sglang-router"),
+        missing=lambda: not_installed("sglang-router"),
         version=lambda: version("sglang-router"),
     ),
     Peer(
         "bare aiohttp",
         _bare_aiohttp,
-        missing=lambda: _not_installed("aiohttp"),
+        missing=lambda: not_installed("aiohttp"),
         version=lambda: version("aiohttp"),
     ),
     Peer(
         "LiteLLM",
         _litellm,
-        missing=lambda: _not_installed("litellm"),
+        missing=lambda: not_installed("litellm"),
         version=lambda: version("litellm"),
         ready="/health/liveliness",
         key=KEY,
@@ -190,7 +190,8 @@ PEERS = (
 )
 
 
-def _write(place: Place, name: str, text: str) -> str:
+def write(place: Place, name: str, text: str) -> str:
+    """Write a file into the place. Returns its path."""
     path = place.directory / name
     path.write_text(text, encoding="utf-8")
     return str(path)
@@ -204,7 +205,8 @@ def _script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _not_installed(distribution: str) -> str:
+def not_installed(distribution: str) -> str:
+    """ "not installed", or empty when it is."""
     try:
         version(distribution)
     except PackageNotFoundError:

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
 from hashlib import sha256
 from typing import Literal, TypeAlias, cast
 
@@ -122,6 +124,7 @@ class VllmDouble:
                 web.post("/v1/chat/completions", self._generate(self._generator.chat, _chat_frames, Wire.chat)),
                 web.post("/v1/completions", self._generate(self._generator.completion, _text_frames, Wire.completion)),
                 web.post("/v1/responses", self._generate(self._generator.response, _event_frames, Wire.response)),
+                web.post("/v1/audio/transcriptions", self._recorded(self._transcribe)),
                 web.post("/tokenize", self._plain(lambda request: tokenized(self._generator.tokens(request)))),
                 web.post("/detokenize", self._plain(lambda request: {"prompt": detokenize(_ids(request))})),
                 web.get("/v1/models", self._models),
@@ -150,6 +153,17 @@ class VllmDouble:
             return await _whole(request, whole(wire), fault)
 
         return self._recorded(answer)
+
+    async def _transcribe(self, request: web.Request, body: bytes, fault: Fault | None) -> web.StreamResponse:
+        asked = form_fields(request.headers["Content-Type"], body)
+        file = asked.get("file", b"")
+        if not file:
+            raise Refusal(400, "File not found or empty.", param="file")
+        self._generator.check({"model": asked.get("model", b"").decode() or None})
+        heard = f"{len(file)} bytes"
+        if asked.get("stream") == b"true":
+            return await _stream(request, _heard_frames(heard), fault)
+        return await _whole(request, {"text": heard, "usage": {"type": "duration", "seconds": 1}}, fault)
 
     def _plain(
         self, answer: Callable[[JsonObject], JsonObject]
@@ -241,6 +255,24 @@ def _text_frames(wire: Wire) -> Iterator[bytes]:
 
 def _event_frames(wire: Wire) -> Iterator[bytes]:
     return (f"event: {event['type']}\n".encode() + _data(event) for event in wire.response_events())
+
+
+def _heard_frames(heard: str) -> Iterator[bytes]:
+    """vLLM's own stream of a transcript: chunks as of a chat, not OpenAI's events."""
+    frame: JsonObject = {"id": "trsc-1", "object": "transcription.chunk", "created": CREATED, "model": "whisper"}
+    for word in heard.split():
+        yield _data({**frame, "choices": [{"delta": {"content": f" {word}"}, "finish_reason": None}]})
+    yield _data({**frame, "choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]})
+    yield DONE
+
+
+def form_fields(content_type: str, body: bytes) -> dict[str, bytes]:
+    """The fields of a form by name, read by the standard library's parser of messages."""
+    message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    return {
+        str(part.get_param("name", header="Content-Disposition")): cast("bytes", part.get_payload(decode=True))
+        for part in message.iter_parts()
+    }
 
 
 def _data(value: JsonObject) -> bytes:

@@ -23,6 +23,22 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
 
 
+def test_models_that_time_words_are_named_by_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPERX_ALIGN_MODEL_EN", "/models/english")
+    monkeypatch.setenv("WHISPERX_ALIGN_MODEL_YUE", "owner/cantonese")
+    monkeypatch.setenv("DIARIZATION_MODEL", "pyannote/speaker-diarization-community-1")
+    settings = load_settings()
+    assert settings.align_models == {"en": "/models/english", "yue": "owner/cantonese"}
+    assert settings.diarization_model == "pyannote/speaker-diarization-community-1"
+
+
+@pytest.mark.parametrize("variable", ["WHISPERX_ALIGN_MODEL", "WHISPERX_ALIGN_MODEL_ZH_TW", "WHISPERX_ALIGN_EN"])
+def test_a_model_that_times_words_names_its_language(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "/models/english")
+    with pytest.raises(SettingsError, match=f"{variable} is not a setting. Did you mean WHISPERX_ALIGN_MODEL_EN"):
+        load_settings()
+
+
 def test_keys_are_not_shown() -> None:
     assert "hush" not in repr(Settings.model_validate({"api_keys": "hush"}))
 

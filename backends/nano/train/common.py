@@ -43,17 +43,22 @@ def read_tables(path: Path, shape: type[Tables]) -> Tables:
 
 @dataclass(frozen=True)
 class Plan:
-    """Length and learning rate of one run: linear warm-up to `peak`, then half a cosine down to 2 % of it."""
+    """Length and learning rate of one run: linear warm-up to `peak`, then half a cosine down to 2 % of it.
+
+    With a `cooldown`, the rate stays at its peak instead until it falls in a straight line over so many last steps.
+    """
 
     steps: int
     peak: float
     warmup: int
     weight_decay: float
+    cooldown: int = 0
 
     def rate(self, step: int) -> float:
         """The learning rate of `step`, counted from 1."""
         cosine = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        return self.peak * min(1.0, step / self.warmup) * (0.02 + 0.98 * cosine)
+        left = min(1.0, (self.steps - step) / self.cooldown) if self.cooldown else cosine
+        return self.peak * min(1.0, step / self.warmup) * (0.02 + 0.98 * left)
 
 
 def optimise(
@@ -62,8 +67,13 @@ def optimise(
     loss_of: Callable[[Batch], torch.Tensor],
     plan: Plan,
     log_every: int = 100,
+    save: Callable[[], None] = lambda: None,
+    save_every: int = 500,
 ) -> list[float]:
-    """Run AdamW over `plan.steps` batches with gradients clipped to norm 1; returns the loss of every step."""
+    """Run AdamW over `plan.steps` batches with gradients clipped to norm 1; returns the loss of every step.
+
+    `save` is called every `save_every` steps and at the end.
+    """
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(
         [
@@ -87,6 +97,8 @@ def optimise(
             recent = losses[-log_every:]
             seconds = time.monotonic() - started
             print(f"step {step}/{plan.steps}  loss {sum(recent) / len(recent):.4f}  {seconds:.0f} s", flush=True)
+        if step % save_every == 0 or step == plan.steps:
+            save()
     return losses
 
 

@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from proxy.contract import Contract
+from proxy.contracts.hf_server.asr import asr
 from proxy.contracts.hf_server.infer import infer
 from proxy.errors import ApiError
 
@@ -18,7 +19,7 @@ def render_error(error: ApiError) -> bytes:
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return (web.post("/infer", infer),)
+    return (web.post("/infer", infer), web.post("/asr", asr))
 
 
-CONTRACT = Contract(name="hf_server", routes=_routes, render_error=render_error, prefixes=("/infer",))
+CONTRACT = Contract(name="hf_server", routes=_routes, render_error=render_error, prefixes=("/infer", "/asr"))

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 
 import orjson
 from aiohttp import web
 
-from backends.base import Relay, RelayRequest
+from backends.base import Relay
 from backends.types import Event, JsonObject
 from proxy.contracts.openai.answers import TextAnswer
-from proxy.contracts.openai.errors import backend_error_frame, error_frame
+from proxy.contracts.openai.errors import error_frame
+from proxy.contracts.openai.relaying import DONE_MARK, pass_on
 from proxy.contracts.openai.requests import ChatBody, CompletionBody, parse
 from proxy.contracts.openai.rewrite import rename_model
+from proxy.contracts.openai.speech_in_chat import has_speech, is_short_form, transcribed, unfolded
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
-from proxy.http.forward import forwarded_headers
 from proxy.http.observe import CALL
-from proxy.http.splice import ClientSink, SplicedResponse
 from proxy.http.stream import stream_sse
 from proxy.keys import DISPATCHER
 from proxy.registry.models import ModelEntry
 
-DONE_MARK = (b"data: [DONE]", b"data:[DONE]")
 RESPONSES_MARKS = (b"response.completed", b"response.failed", b"response.incomplete", b'"type":"error"')
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
-    """`POST /v1/chat/completions`."""
-    body, data = await read_json(request)
+    """`POST /v1/chat/completions`. Speech in messages becomes text for models that only read."""
+    dispatcher = request.app[DISPATCHER]
+    body, sent = await read_json(request)
+    short = is_short_form(sent)
+    data = await unfolded(sent, dispatcher.router.registry) if short else sent
     entry = _resolve(request, data)
     _require(data, "messages", list)
-    relay = request.app[DISPATCHER].relay_for(entry, "POST", request.path)
+    told: Mapping[str, str] | None = None
+    if not entry.audio and has_speech(data["messages"]):
+        data, told = await transcribed(request, entry, data, named="audio" if short else None)
+    relay = dispatcher.relay_for(entry, "POST", request.path)
     if relay is not None:
-        return await _pass_on(request, entry, relay, body, data, DONE_MARK)
+        # Only what was changed on the way is encoded anew.
+        body = body if data is sent else orjson.dumps(data)
+        return await _pass_on(request, entry, relay, body, data, DONE_MARK, told)
     chat = parse(ChatBody, data)
-    events = request.app[DISPATCHER].run(entry, chat.request(data), request[CALL])
-    return await _answer(request, TextAnswer("chat", entry.name), events, chat)
+    events = dispatcher.run(entry, chat.request(data), request[CALL])
+    return await _answer(request, TextAnswer("chat", entry.name), events, chat, told)
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
@@ -84,33 +91,30 @@ def _require(data: JsonObject, field: str, kinds: type | tuple[type, ...]) -> No
 
 
 async def _pass_on(
-    request: web.Request, entry: ModelEntry, relay: Relay, body: bytes, data: JsonObject, terminal: tuple[bytes, ...]
+    request: web.Request,
+    entry: ModelEntry,
+    relay: Relay,
+    body: bytes,
+    data: JsonObject,
+    terminal: tuple[bytes, ...],
+    told: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    call = request[CALL]
-    stream = data.get("stream") is True
     if data.get("model") != entry.spec.source and "model" in data:
         body = rename_model(body, entry.spec.source)
-    sink = ClientSink(request, call.request_id)
-    passed = RelayRequest(
-        method="POST",
-        path=request.path,
-        body=body,
-        headers=forwarded_headers(request, call.request_id),
-        stream=stream,
-        # Only streams are held to it, and an engine may take `stream: 1` for one, too.
-        terminal=terminal,
-        error_event=backend_error_frame,
-    )
-    await request.app[DISPATCHER].relay(relay, passed, sink, call)
-    return SplicedResponse(sink)
+    return await pass_on(request, relay, body, stream=data.get("stream") is True, terminal=terminal, told=told)
 
 
 async def _answer(
-    request: web.Request, answer: TextAnswer, events: AsyncGenerator[Event, None], asked: ChatBody | CompletionBody
+    request: web.Request,
+    answer: TextAnswer,
+    events: AsyncGenerator[Event, None],
+    asked: ChatBody | CompletionBody,
+    told: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     if asked.stream:
-        return await stream_sse(request, answer.frames(events, include_usage=asked.include_usage), error_frame)
+        frames = answer.frames(events, include_usage=asked.include_usage)
+        return await stream_sse(request, frames, error_frame, told=told)
     async with aclosing(events):
         body = await answer.collect(events)
     request[CALL].first_byte()
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
+    return web.Response(body=orjson.dumps(body), content_type="application/json", headers=told)

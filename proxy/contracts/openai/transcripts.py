@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import orjson
 
 from backends.errors import Broken
-from backends.types import Event, Segment, Speech, Word
+from backends.types import Event, Segment, Speech, TokenLogprob, Word
+from proxy.contracts.openai.diarized import diarized_segment, jsonl
 from proxy.contracts.openai.languages import language_name
+from proxy.contracts.openai.subtitles import srt, vtt
 
-Format = Literal["json", "text", "verbose_json", "srt", "vtt"]
+Format = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json", "jsonl"]
 Granularity = Literal["word", "segment"]
 Task = Literal["transcribe", "translate"]
 
@@ -46,16 +48,30 @@ async def collect(events: AsyncIterable[Event]) -> Transcript:
     return Transcript(speech, tuple(segments))
 
 
-def render(
-    transcript: Transcript, style: Format, task: Task, granularities: frozenset[Granularity]
-) -> tuple[bytes, str]:
-    """The answer's body and its content type. granularities: the times that verbose_json tells, none = segments."""
-    match style:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How to write a transcript. granularities: the times that verbose_json tells, none = segments.
+
+    logprobs and languages: whether json tells them.
+    """
+
+    format: Format = "json"
+    granularities: frozenset[Granularity] = frozenset()
+    logprobs: bool = False
+    languages: bool = False
+
+
+def render(transcript: Transcript, style: Style, task: Task) -> tuple[bytes, str]:
+    """The answer's body and its content type."""
+    match style.format:
         case "json":
-            body = {"text": transcript.text, "usage": _usage(transcript.speech)}
-            return orjson.dumps(body), "application/json"
+            return orjson.dumps(plain(transcript, style)), "application/json"
         case "verbose_json":
-            return orjson.dumps(verbose(transcript, task, granularities)), "application/json"
+            return orjson.dumps(verbose(transcript, task, style.granularities)), "application/json"
+        case "diarized_json":
+            return orjson.dumps(diarized(transcript, task)), "application/json"
+        case "jsonl":
+            return jsonl(transcript.segments), "application/jsonl"
         case "srt":
             text = srt(transcript.segments)
         case "vtt":
@@ -63,6 +79,27 @@ def render(
         case "text":
             text = f"{transcript.text}\n"
     return text.encode("utf-8", "replace"), "text/plain"
+
+
+def plain(transcript: Transcript, style: Style) -> dict[str, object]:
+    """The object of `json`."""
+    body: dict[str, object] = {"text": transcript.text}
+    if style.languages:
+        body["languages"] = spoken_languages(transcript.speech)
+    if style.logprobs:
+        body["logprobs"] = [logprob for segment in transcript.segments for logprob in token_logprobs(segment.logprobs)]
+    return {**body, "usage": _usage(transcript.speech)}
+
+
+def diarized(transcript: Transcript, task: Task) -> dict[str, object]:
+    """The object of `diarized_json`."""
+    return {
+        "task": task,
+        "duration": transcript.speech.duration,
+        "text": transcript.text,
+        "segments": [diarized_segment(segment) for segment in transcript.segments],
+        "usage": _usage(transcript.speech),
+    }
 
 
 def verbose(transcript: Transcript, task: Task, granularities: frozenset[Granularity]) -> dict[str, object]:
@@ -81,47 +118,17 @@ def verbose(transcript: Transcript, task: Task, granularities: frozenset[Granula
     return {**body, "usage": _usage(speech)}
 
 
-def srt(segments: tuple[Segment, ...]) -> str:
-    """SubRip: numbered cues. Its only syntax is the arrow, so an arrow that was said loses a dash."""
-    cues = (
-        f"{number}\n{clock(segment.start, ',')} --> {clock(segment.end, ',')}\n{text.replace('-->', '->')}\n"
-        for number, (segment, text) in enumerate(_cues(segments), 1)
-    )
-    return "\n".join(cues)
+def spoken_languages(speech: Speech) -> list[dict[str, str]]:
+    """The `languages` of an answer: the one that was detected, or asked for."""
+    return [{"code": speech.language}]
 
 
-def vtt(segments: tuple[Segment, ...]) -> str:
-    """WebVTT (W3C): its header, then cues whose text is escaped as section 4.2.2 of the standard says."""
-    cues = (
-        f"{clock(segment.start, '.')} --> {clock(segment.end, '.')}\n{_escaped(text)}\n"
-        for segment, text in _cues(segments)
-    )
-    return "\n".join(("WEBVTT\n", *cues))
-
-
-def clock(seconds: float, separator: str) -> str:
-    """Hours, minutes, seconds and milliseconds; rounded once, so that no field ever reads 60.
-
-    >>> clock(3599.9996, ","), clock(360000.5, ".")
-    ('01:00:00,000', '100:00:00.500')
-    """
-    total, milliseconds = divmod(round(seconds * 1000), 1000)
-    minutes, second = divmod(total, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours:02}:{minute:02}:{second:02}{separator}{milliseconds:03}"
-
-
-def _cues(segments: tuple[Segment, ...]) -> Iterator[tuple[Segment, str]]:
-    """Each segment that says something, with its text free of empty lines: those would end a cue."""
-    for segment in segments:
-        lines = (line.strip() for line in segment.text.splitlines())
-        text = "\n".join(line for line in lines if line)
-        if text:
-            yield segment, text
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def token_logprobs(tokens: Iterable[TokenLogprob]) -> list[dict[str, object]]:
+    """The `logprobs` of an answer, or of a piece of it."""
+    return [
+        {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode("utf-8", "surrogatepass"))}
+        for token in tokens
+    ]
 
 
 def _usage(speech: Speech) -> dict[str, object]:
@@ -141,6 +148,7 @@ def _segment(segment: Segment) -> dict[str, object]:
         "avg_logprob": segment.avg_logprob,
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
+        **({"speaker": segment.speaker} if segment.speaker else {}),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from backends.translation.backend import TranslationBackend
 from backends.types import Translate, Translated
 from tests.backends.translation.tiny_models import Random, make
 
-Translator = Callable[..., Awaitable[list[Translated]]]
+Translator = Callable[..., Coroutine[None, None, list[Translated]]]
 Make = Callable[[str], Random]
 
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from faster_whisper import WhisperModel
 
 import backends
 from backends.base import EngineSpec, ModelSpec, Progress
 from backends.inprocess.hub import Hub
 from backends.whisper.backend import WhisperBackend
-from backends.whisper.model import Whisper, load
+from backends.whisper.model import load
 
 SPEECH = Path(__file__).parents[2] / "data" / "speech"
 
@@ -57,5 +58,8 @@ async def backend(spec: EngineSpec, nano: ModelSpec) -> AsyncIterator[WhisperBac
 
 
 @pytest.fixture
-def reference(spec: EngineSpec, nano: ModelSpec) -> Whisper:
-    return load(nano, spec, Hub(), ignored)
+def reference(spec: EngineSpec, nano: ModelSpec) -> WhisperModel:
+    """faster-whisper itself, with the same model."""
+    load(nano, spec, Hub(), ignored)
+    (directory,) = (path for path in (spec.data / "conversions").iterdir() if path.is_dir())
+    return WhisperModel(str(directory), device="cpu", compute_type="float32", local_files_only=True)

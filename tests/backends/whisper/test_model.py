@@ -37,7 +37,7 @@ def test_a_converted_model_loads_as_it_is(spec: EngineSpec, nano: ModelSpec, tmp
     (directory,) = (path for path in (tmp_path / "conversions").iterdir() if path.is_dir())
     (directory / "preprocessor_config.json").unlink()
     whisper = load(ModelSpec(source=str(directory)), replace(spec, data=tmp_path / "unused"), Hub(), ignored)
-    assert whisper.engine.feature_extractor.mel_filters.shape[0] == whisper.engine.model.n_mels == 80
+    assert whisper.log_mel.mel_filters.shape[0] == whisper.model.n_mels == 80
     assert not (tmp_path / "unused").exists()
 
 
@@ -46,7 +46,18 @@ def test_the_mel_bands_are_the_models_own(spec: EngineSpec, nano: ModelSpec, tmp
     (directory,) = (path for path in (tmp_path / "conversions").iterdir() if path.is_dir())
     (directory / "preprocessor_config.json").write_text(json.dumps({"feature_size": 128}))
     whisper = load(ModelSpec(source=str(directory)), spec, Hub(), ignored)
-    assert whisper.engine.feature_extractor.mel_filters.shape[0] == 80
+    assert whisper.log_mel.mel_filters.shape[0] == 80
+
+
+def test_windows_have_30_seconds_unless_the_model_was_trained_on_shorter_ones(
+    spec: EngineSpec, nano: ModelSpec, tmp_path: Path
+) -> None:
+    whisper = load(nano, replace(spec, data=tmp_path), Hub(), ignored)
+    assert [whisper.frames(content) for content in (1, 200, 3000)] == [3000, 3000, 3000]
+    (directory,) = (path for path in (tmp_path / "conversions").iterdir() if path.is_dir())
+    (directory / "preprocessor_config.json").write_text(json.dumps({"shortest_chunk_length": 5}))
+    whisper = load(ModelSpec(source=str(directory)), spec, Hub(), ignored)
+    assert [whisper.frames(content) for content in (1, 450, 451, 2400, 3000)] == [500, 500, 1000, 2500, 3000]
 
 
 def test_other_kinds_of_models_are_refused_by_name(spec: EngineSpec, nano: ModelSpec) -> None:

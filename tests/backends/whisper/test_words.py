@@ -1,16 +1,18 @@
 """What the model hears, on sentences that it was never trained on."""
 
+import asyncio
 import re
+from dataclasses import replace
 
 import jiwer
 import numpy as np
 import pytest
+from faster_whisper import WhisperModel
 
 from backends.base import ModelSpec
 from backends.types import Segment, Speech, Transcribe
-from backends.whisper.audio import SAMPLE_RATE, decode
+from backends.whisper.audio import SAMPLE_RATE, Samples, decode
 from backends.whisper.backend import WhisperBackend
-from backends.whisper.model import Whisper
 from tests.backends.whisper.conftest import Clip
 from tests.backends.whisper.containers import ENCODERS, encode
 
@@ -30,24 +32,62 @@ async def text(backend: WhisperBackend, model: ModelSpec, request: Transcribe) -
     return "".join(segment.text for segment in (await heard(backend, model, request))[1])
 
 
+async def texts(
+    backend: WhisperBackend, model: ModelSpec, clips: list[Clip], at_once: int, **options: object
+) -> list[str]:
+    """What is heard in each clip, so many of them at a time."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(clip: Clip) -> str:
+        async with room:
+            return await text(backend, model, replace(Transcribe(audio=clip.audio), **options))  # type: ignore[arg-type]
+
+    return await asyncio.gather(*map(one, clips))
+
+
+def error_rate(clips: list[Clip], lines: list[str]) -> float:
+    return float(jiwer.wer([words(clip.text) for clip in clips], [words(line) for line in lines]))
+
+
+def whispered(reference: WhisperModel, audio: Samples) -> str:
+    """What faster-whisper itself hears at temperature 0: the samples that the fallback draws differ from run to run."""
+    segments, _ = reference.transcribe(audio, temperature=0.0)
+    return "".join(segment.text for segment in segments)
+
+
 @pytest.mark.timeout(600)
-async def test_words_of_held_out_sentences_are_right(
-    backend: WhisperBackend, nano: ModelSpec, clips: list[Clip]
+async def test_words_alone_and_of_sixteen_at_once_are_those_of_faster_whisper(
+    backend: WhisperBackend, nano: ModelSpec, reference: WhisperModel, clips: list[Clip]
 ) -> None:
     assert len(clips) >= 60
-    ours = [await text(backend, nano, Transcribe(audio=clip.audio)) for clip in clips]
-    assert jiwer.wer([words(clip.text) for clip in clips], [words(line) for line in ours]) < 0.10
+    theirs = [whispered(reference, decode(clip.audio, max_seconds=60)) for clip in clips]
+    alone = await texts(backend, nano, clips, 1, temperatures=(0.0,))
+    together = await texts(backend, nano, clips, 16, temperatures=(0.0,))
+    assert error_rate(clips, theirs) < 0.10
+    assert error_rate(clips, alone) <= error_rate(clips, theirs)
+    assert error_rate(clips, together) <= error_rate(clips, theirs)
+    assert sum(one == other for one, other in zip(alone, theirs, strict=True)) >= len(clips) - 2
+    assert sum(one == other for one, other in zip(alone, together, strict=True)) >= len(clips) - 2
 
 
 @pytest.mark.timeout(600)
-async def test_words_are_those_of_faster_whisper_itself(
-    backend: WhisperBackend, nano: ModelSpec, reference: Whisper, clips: list[Clip]
+async def test_asking_for_words_and_logprobs_changes_no_word(
+    backend: WhisperBackend, nano: ModelSpec, clips: list[Clip]
 ) -> None:
-    """Temperature 0, as the samples that the fallback draws differ from run to run."""
-    for clip in clips[::2]:
-        segments, _ = reference.engine.transcribe(decode(clip.audio, max_seconds=60), temperature=0.0)
-        ours = await text(backend, nano, Transcribe(audio=clip.audio, temperature=0.0))
-        assert ours == "".join(segment.text for segment in segments)
+    plain = await texts(backend, nano, clips[:8], 8, temperatures=(0.0,))
+    assert plain == await texts(backend, nano, clips[:8], 8, temperatures=(0.0,), words=True, logprobs=True)
+
+
+async def test_words_are_heard_at_the_same_times_alone_and_together(
+    backend: WhisperBackend, nano: ModelSpec, clips: list[Clip]
+) -> None:
+    requests = [Transcribe(audio=clip.audio, words=True, temperatures=(0.0,)) for clip in clips[:4]]
+    together = await asyncio.gather(*(heard(backend, nano, request) for request in requests))
+    for request, (_, segments) in zip(requests, together, strict=True):
+        _, alone = await heard(backend, nano, request)
+        times = [(word.text, word.start, word.end) for segment in segments for word in segment.words]
+        assert times
+        assert times == [(word.text, word.start, word.end) for segment in alone for word in segment.words]
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -75,10 +115,26 @@ async def test_words_have_times_inside_their_segments(
         assert last > speech.duration / 2
 
 
-async def test_words_come_only_when_asked_for(backend: WhisperBackend, nano: ModelSpec, clips: list[Clip]) -> None:
+async def test_words_and_logprobs_come_only_when_asked_for(
+    backend: WhisperBackend, nano: ModelSpec, clips: list[Clip]
+) -> None:
     _, segments = await heard(backend, nano, Transcribe(audio=clips[1].audio))
     assert segments
-    assert not any(segment.words for segment in segments)
+    assert not any(segment.words or segment.logprobs for segment in segments)
+
+
+async def test_logprobs_are_of_the_tokens_that_spell_the_text(
+    backend: WhisperBackend, nano: ModelSpec, clips: list[Clip]
+) -> None:
+    for clip in clips[1:4]:
+        _, segments = await heard(backend, nano, Transcribe(audio=clip.audio, logprobs=True))
+        for segment in segments:
+            assert "".join(token.token for token in segment.logprobs) == segment.text
+            logprobs = [token.logprob for token in segment.logprobs if token.logprob is not None]
+            assert len(logprobs) == len(segment.logprobs)
+            assert max(logprobs) <= 0
+            # The same tokens the decoder was sure of, up to what the times among them cost.
+            assert abs(sum(logprobs) / len(logprobs) - segment.avg_logprob) < 0.5
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 45.0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.errors import ApiError, ErrorCode
-from proxy.http.multipart import MAX_HEAD_BYTES, MAX_PARTS, FormParser, Part
+from proxy.http.multipart import MAX_HEAD_BYTES, MAX_PARTS, FormParser, Part, compose
 
 BOUNDARY = "b0undary"
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters='"\\'), min_size=1).map(
@@ -136,3 +137,28 @@ def test_endless_heads_and_endless_parts_are_refused() -> None:
     assert "larger than" in refusal(b"--b0undary\r\n" + b"x" * MAX_HEAD_BYTES)
     assert len(parse(form([Part("a", b"")] * MAX_PARTS))) == MAX_PARTS
     assert f"more than {MAX_PARTS} parts" in refusal(form([Part("a", b"")] * (MAX_PARTS + 1)))
+
+
+@given(
+    st.lists(
+        st.builds(
+            Part, NAMES.filter(bool), st.binary(max_size=40).filter(lambda data: b"--b0undary" not in b"\r\n" + data)
+        ),
+        max_size=4,
+    )
+)
+def test_a_form_is_composed_of_the_very_bytes_it_came_in(parts: list[Part]) -> None:
+    body = form(parts)
+    assert compose(parse(body), BOUNDARY) == body
+
+
+def test_odd_heads_are_kept_and_a_new_part_gets_one() -> None:
+    head = b'  \r\ncontent-DISPOSITION: form-data ; filename="a.wav"; name=file\r\nX-More: \xff'
+    body = b"--b0undary" + head + b"\r\n\r\nRIFF\r\n--b0undary--\r\n"
+    (part,) = parse(body)
+    assert compose([part], BOUNDARY) == body
+    assert parse(compose([replace(part, data=b"new"), Part("model", b"w")], BOUNDARY)) == [
+        Part("file", b"new"),
+        Part("model", b"w"),
+    ]
+    assert head in compose([replace(part, data=b"new")], BOUNDARY)

@@ -94,6 +94,15 @@ def test_everything_a_file_can_say(config: Path) -> None:
         ('aliases = ["gpt-4o", "*"]', 'aliases = ["ears"]', r":23: models\.1\.name: 'ears' is already"),
         ('source = "here"', 'served_as = "here"', r":25: models\.1\.served_as: is for remote engines"),
         ("served_as =", "source =", r":19: models\.0\.source: is for models in this process"),
+        ("served_as =", 'task = "translation"\nserved_as =', r":19: models\.0\.task: "),
+        ('source = "here"', 'task = "transcription"', r":25: models\.1\.task: is for engines of kind vllm and"),
+        ('source = "here"', 'task = "text"', r":25: models\.1\.task: a whisper engine does transcription"),
+        ('revision = "main"', "audio = true", r":32: models\.2\.audio: is for engines of kind vllm and .*, not transf"),
+        (
+            "served_as =",
+            'audio = true\ntask = "transcription"\nserved_as =',
+            r":19: models\.0\.audio: is for models that",
+        ),
         ('text = "llama"', 'text = "ears"', r":35: defaults\.text: no model named 'ears' does text"),
         ("[defaults]", "[defaults", r"switchboard.toml: .*line 34"),
     ],
@@ -102,6 +111,24 @@ def test_a_wrong_file_is_refused_with_line_and_field(config: Path, old: str, new
     assert old in GOOD
     config.write_text(GOOD.replace(old, new, 1))
     with pytest.raises(ConfigError, match=complaint):
+        read_registry(config, Settings())
+
+
+def test_a_remote_model_may_transcribe_or_listen(config: Path) -> None:
+    text = GOOD.replace('text = "llama"\n', "").replace('n = "ears"', 'n = "llama"')
+    config.write_text(text.replace("served_as", 'task = "transcription"\nserved_as'))
+    registry = read_registry(config, Settings())
+    assert (registry.models[0].task, registry.models[0].audio) == ("transcription", False)
+    assert registry.defaults["transcription"] == "llama"
+    config.write_text(GOOD.replace("served_as", 'task = "text"\naudio = true\nserved_as'))
+    listener, ears, pythia = read_registry(config, Settings()).models
+    assert (listener.task, listener.audio, ears.audio, pythia.audio) == ("text", True, False, False)
+
+
+@pytest.mark.parametrize("line", ['task = "transcription"', "audio = true"])
+def test_tgi_does_not_hear(config: Path, line: str) -> None:
+    config.write_text(GOOD.replace('kind = "vllm"', 'kind = "tgi"').replace("served_as", f"{line}\nserved_as"))
+    with pytest.raises(ConfigError, match=r":19: models\.0\.\w+: is for engines of kind vllm and .*, not tgi"):
         read_registry(config, Settings())
 
 
@@ -147,6 +174,30 @@ def test_the_environment_may_name_a_model_of_the_file(config: Path, monkeypatch:
     registry = load_registry(Settings.model_validate({"config": config}))
     assert registry.defaults["transcription"] == "ears"
     assert [entry.name for entry in registry.models].count("ears") == 1
+
+
+def test_every_engine_of_this_process_knows_the_models_for_words_and_speakers(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    settings = {
+        "config": config,
+        "align_models": {"en": "here", "de": "owner/german", "fr": ""},
+        "diarization_model": "",
+    }
+    engines = load_registry(Settings.model_validate(settings)).engines
+    for name in ("speech", "whisper"):
+        assert engines[name].align_models == {"en": str(config.parent / "here"), "de": "owner/german"}
+        assert engines[name].diarization_model is None
+
+
+def test_every_engine_of_this_process_runs_where_the_environment_says(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_registry(Settings.model_validate({"config": config})).engines["speech"].isolation == "thread"
+    monkeypatch.setenv("SWITCHBOARD_ISOLATION", "process")
+    engines = load_registry(Settings.model_validate({"config": config})).engines
+    assert engines["speech"].isolation == engines["transformers"].isolation == "process"
 
 
 def test_the_shipped_profile_is_sound() -> None:

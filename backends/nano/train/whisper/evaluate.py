@@ -20,11 +20,15 @@ from backends.nano.train.whisper.audio import RATE, Samples, noise
 from backends.nano.train.whisper.espeak import Espeak
 from backends.nano.train.whisper.sentences import corpus, voice
 
+COMMON = ["en-us", "en-gb", "en-us+m3", "en-us+f2"]
+NEVER_TRAINED = ["f4", "Alicia", "Hugo", "ed", "max", "miguel", "quincy", "sandro"]
 VOICES: dict[str, list[str]] = {
-    "four common voices": ["en-us", "en-gb", "en-us+m3", "en-us+f2"],
-    "all 196 trained voices": [],
-    "en-us+f4, never trained": ["en-us+f4"],
+    "four common voices": COMMON,
+    "196 trained voices": [],
+    "variants never trained": [f"{accent}+{variant}" for accent in ("en-us", "en-gb") for variant in NEVER_TRAINED],
 }
+LONG_SECONDS = 120
+QUIET_SECONDS = (1, 5, 30, 60)
 CONVERTED_FILES = ["tokenizer.json", "preprocessor_config.json"]
 NOT_WORDS = re.compile(r"[^a-z' ]")
 
@@ -53,6 +57,32 @@ def clips(count: int, voices: Sequence[str] = (), seed: int = 5, start: int = 0)
     return made
 
 
+def with_pauses(voices: Sequence[str], seconds: float = LONG_SECONDS, seed: int = 7) -> Clip:
+    """About `seconds` of held-out sentences with pauses of 0.3 to 3 s and one noise over everything."""
+    r, random = Random(seed), np.random.RandomState(seed)
+    parts: list[Samples] = []
+    texts: list[str] = []
+    for clip in clips(int(seconds), voices, seed, start=300):
+        if sum(map(len, parts)) > seconds * RATE:
+            break
+        parts += [clip.samples, np.zeros(int(r.uniform(0.3, 3) * RATE), np.float32)]
+        texts.append(clip.text)
+    sound = np.concatenate(parts)
+    hiss = noise(random, len(sound), 1) * 10**-3.5
+    return Clip((sound + hiss).astype(np.float32), " ".join(texts))
+
+
+def quiet(seed: int = 3) -> list[Clip]:
+    """Silence, and noise of four kinds, soft to loud: nothing is said in any of them."""
+    r, random = Random(seed), np.random.RandomState(seed)
+    silences = [np.zeros(seconds * RATE, np.float32) for seconds in QUIET_SECONDS]
+    hisses = [
+        noise(random, r.choice(QUIET_SECONDS) * RATE, kind) * np.float32(10 ** r.uniform(-4, -1))
+        for kind in [0, 1, 2, 3] * 4
+    ]
+    return [Clip(samples, "") for samples in [*silences, *hisses]]
+
+
 def normalised(text: str) -> str:
     """Lower-case words without punctuation."""
     return " ".join(NOT_WORDS.sub("", text.lower()).split())
@@ -71,9 +101,11 @@ def load(directory: Path, compute: str, threads: int) -> WhisperModel:
         return WhisperModel(converted, device="cpu", compute_type=compute, cpu_threads=threads)
 
 
-def transcribe(model: WhisperModel, samples: Samples, beam: int, timestamps: bool) -> str:
-    """The text of one clip."""
-    segments, _ = model.transcribe(samples, language="en", beam_size=beam, without_timestamps=not timestamps)
+def transcribe(model: WhisperModel, samples: Samples, beam: int, timestamps: bool, vad: bool = False) -> str:
+    """The text of one clip; `vad` cuts its silence out first, as for anything longer than a window."""
+    segments, _ = model.transcribe(
+        samples, language="en", beam_size=beam, without_timestamps=not timestamps, vad_filter=vad
+    )
     return "".join(segment.text for segment in segments)
 
 
@@ -91,6 +123,12 @@ def main(arguments: list[str] | None = None) -> None:
             rate = word_error_rate([clip.text for clip in spoken], got)
             way = f"beam {beam}, {'with' if timestamps else 'no'} timestamps"
             print(f"{group:24s} {way:26s} {100 * rate:5.1f} % of words wrong", flush=True)
+    for group, voices in {"two minutes, one voice": ["en-us"], "two minutes, four voices": COMMON}.items():
+        clip = with_pauses(voices)
+        rate = word_error_rate([clip.text], [transcribe(model, clip.samples, 5, timestamps=True, vad=True)])
+        print(f"{group:24s} {'silence cut, beam 5':26s} {100 * rate:5.1f} % of words wrong", flush=True)
+    heard = [transcribe(model, clip.samples, 5, timestamps=True) for clip in quiet()]
+    print(f"{sum(map(bool, heard))} of {len(heard)} clips of silence or noise gave text", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from transformers import WhisperForConditionalGeneration
@@ -30,6 +31,47 @@ class Encoded:
     bias: torch.Tensor | None
 
 
+class Attention(torch.autograd.Function):  # type: ignore[misc]  # torch leaves it untyped
+    """softmax(q k' + bias) v one head at a time, with the weights kept for the way back.
+
+    On a CPU and with narrow heads two to three times as quick as torch's own, which computes the weights again.
+    """
+
+    @staticmethod
+    def forward(
+        context: torch.autograd.function.FunctionCtx,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        bias: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """[rows, heads, positions, width] of `queries` that are scaled already; bias [keys] or none."""
+        with torch.autocast("cpu", enabled=False):
+            weights = queries.new_empty(*queries.shape[:-1], keys.shape[-2])
+            mixed = torch.empty_like(queries)
+            for at in np.ndindex(*queries.shape[:2]):
+                scores = queries[at] @ keys[at].T
+                weights[at] = torch.softmax(scores if bias is None else scores + bias, -1)
+                mixed[at] = weights[at] @ values[at]
+        context.save_for_backward(queries, keys, values, weights, mixed)
+        return mixed
+
+    @staticmethod
+    def backward(
+        context: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        """Gradients of queries, keys and values."""
+        queries, keys, values, weights, mixed = context.saved_tensors
+        own = (gradient * mixed).sum(-1, keepdim=True)
+        to_queries, to_keys, to_values = (torch.empty_like(x) for x in (queries, keys, values))
+        for at in np.ndindex(*queries.shape[:2]):
+            to_values[at] = weights[at].T @ gradient[at]
+            to_scores = (gradient[at] @ values[at].T).sub_(own[at]).mul_(weights[at])
+            to_queries[at] = to_scores @ keys[at]
+            to_keys[at] = to_scores.T @ queries[at]
+        return to_queries, to_keys, to_values, None
+
+
 def attend(
     attention: torch.nn.Module,
     queries: torch.Tensor,
@@ -43,7 +85,10 @@ def attend(
         projection(x).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
         for projection, x in ((attention.q_proj, queries), (attention.k_proj, keys), (attention.v_proj, keys))
     )
-    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal, attn_mask=bias)
+    if causal:
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    else:
+        mixed = Attention.apply(q * attention.head_dim**-0.5, k, v, None if bias is None else bias[0, 0, 0].to(q.dtype))
     return attention.out_proj(mixed.transpose(1, 2).flatten(2))
 
 

@@ -25,6 +25,7 @@ class Grammar:
     words: Mapping[str, Sequence[str]]
     accents: Mapping[str, int]
     variants: Mapping[str, int]
+    further_variants: Mapping[str, int]
 
 
 @cache
@@ -92,8 +93,18 @@ def corpus(size: int) -> tuple[list[str], list[str]]:
 
 
 def voice(r: Random) -> str:
-    """One of the trained voices as espeak-ng names it: an accent, or accent+variant."""
-    accents, variants = grammar().accents, grammar().variants
+    """One of the voices of the first training as espeak-ng names it: an accent, or accent+variant."""
+    return voice_of(r, grammar().variants)
+
+
+def further_voice(r: Random) -> str:
+    """One of the voices of fine-tuning: those of the first training and more."""
+    return voice_of(r, {**grammar().variants, **grammar().further_variants})
+
+
+def voice_of(r: Random, variants: Mapping[str, int]) -> str:
+    """One of the accents in one of `variants`, by their weights."""
+    accents = grammar().accents
     accent = r.choices(list(accents), list(accents.values()))[0]
     variant = r.choices(list(variants), list(variants.values()))[0]
     return f"{accent}+{variant}" if variant else accent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -41,10 +41,10 @@ def utterance(speech: Speech) -> Utterance:
     return Utterance(log_mel(samples).astype(np.float16), speech.words, speech.phonemes)
 
 
-def spoken(texts: Sequence[str], seed: int) -> list[Utterance]:
-    """Every text in a voice, at a rate and a pitch drawn from `seed`. Raises EspeakMissing."""
+def spoken(texts: Sequence[str], seed: int, draw: Callable[[Random], str] = voice) -> list[Utterance]:
+    """Every text in a voice that `draw` names, at a rate and a pitch drawn from `seed`. Raises EspeakMissing."""
     r, espeak = Random(seed), Espeak()
-    return [utterance(espeak.say(text, voice(r), r.randint(125, 195), r.randint(25, 75))) for text in texts]
+    return [utterance(espeak.say(text, draw(r), r.randint(125, 195), r.randint(25, 75))) for text in texts]
 
 
 def noises(seed: int) -> list[LogMel]:

@@ -28,6 +28,31 @@ ANYWHERE: Span = (-1, -1)
 
 
 @dataclass(frozen=True)
+class Mix:
+    """What windows of 30 s are made of.
+
+    one, several: shares of batches with one utterance and with several, both with sampled padding; in the others every
+    frame is there. longest: encoder positions of several utterances. rows: windows of several in a batch. prompts:
+    shares of windows after a prompt, with sampled padding and with every frame. whole: shares of windows with every
+    frame that are dense, hold a few utterances, hold one; the rest holds none. warp: of the vocal tract, each way.
+    softest: noise, log10 of its power.
+    """
+
+    one: float
+    several: float
+    longest: int
+    rows: int
+    prompts: tuple[float, float]
+    whole: tuple[float, float, float]
+    warp: float
+    softest: float
+
+
+FIRST = Mix(0.55, 0.36, 700, 9, (0.08, 0.2), (0.50, 0.20, 0.22), 0.07, -5.5)
+FINE = Mix(0.40, 0.35, 1100, 8, (0.10, 0.35), (0.75, 0.10, 0.10), 0.12, -7.0)
+
+
+@dataclass(frozen=True)
 class Piece:
     """A token and when it is spoken, in seconds, with the end of its word."""
 
@@ -121,7 +146,10 @@ def split(word: str, start: float, end: float, tokenizer: WhisperTokenizer) -> l
 class Windows:
     """Draws windows of three sorts from a corpus; everything random comes from `seed`."""
 
-    def __init__(self, corpus: Sequence[Prepared], noises: Sequence[LogMel], ids: Ids, seed: int) -> None:
+    def __init__(
+        self, corpus: Sequence[Prepared], noises: Sequence[LogMel], ids: Ids, seed: int, mix: Mix = FIRST
+    ) -> None:
+        self._mix = mix
         self._corpus = corpus
         self._noises = noises
         self._ids = ids
@@ -158,22 +186,23 @@ class Windows:
 
     def full_windows(self) -> Iterator[Batch]:
         """30 s: one utterance or a few with sampled padding after them, or every frame of them."""
-        r = self._r
+        r, mix = self._r, self._mix
+        short, whole = mix.prompts
         while True:
             kind = r.random()
-            if kind < 0.55:
+            if kind < mix.one:
                 group = r.choice(list(self._alike(rows=24, groups=4)))
                 frames = (max(u.length for u in group) + r.randint(20, 110)) // 2 * 2
                 placed = [
                     [Placed(u, r.randint(0, min(frames - u.length, 100)))] if r.random() < 0.96 else [] for u in group
                 ]
-                yield self._batch(frames, placed, 0.45, prompts=0.08, longest_prompt=60, padding=SAMPLED_PADDING)
-            elif kind < 0.91:
-                frames = r.randint(400, 700) * 2
-                placed = [self._sequence(frames, 110) for _ in range(9)]
-                yield self._batch(frames, placed, 0.45, prompts=0.08, longest_prompt=60, padding=SAMPLED_PADDING)
+                yield self._batch(frames, placed, 0.45, prompts=short, longest_prompt=60, padding=SAMPLED_PADDING)
+            elif kind < mix.one + mix.several:
+                frames = r.randint(400, mix.longest) * 2
+                placed = [self._sequence(frames, 110) for _ in range(mix.rows)]
+                yield self._batch(frames, placed, 0.45, prompts=short, longest_prompt=60, padding=SAMPLED_PADDING)
             else:
-                yield self._batch(FULL, [self._whole_window() for _ in range(6)], 0.5, prompts=0.2)
+                yield self._batch(FULL, [self._whole_window() for _ in range(6)], 0.5, prompts=whole)
 
     def _alike(self, rows: int, groups: int) -> list[list[Prepared]]:
         pool = sorted(islice(self._deck, rows * groups), key=lambda u: u.length)
@@ -183,12 +212,13 @@ class Windows:
 
     def _whole_window(self) -> list[Placed]:
         r = self._r
+        dense, few, one = self._mix.whole
         kind = r.random()
-        if kind < 0.50:
+        if kind < dense:
             return self._sequence(FULL, 150, cut_share=0.5)
-        if kind < 0.70:
+        if kind < dense + few:
             return self._sequence(FULL, r.choice([100, 600]), gap=(30, 300), most=r.randint(2, 6))
-        if kind < 0.92:
+        if kind < dense + few + one:
             return self._sequence(FULL, r.choice([80, 80, 500, 2000]), most=1)
         return []
 
@@ -242,7 +272,7 @@ class Windows:
             length = frames if r.random() < 0.5 else min(frames, end + r.randint(0, 150))
             recorded = r.choice(self._noises)
             begin = r.randint(0, recorded.shape[1] - length)
-            level = r.uniform(-5.5, -2.2) if placed else r.uniform(-6.0, 0.0)
+            level = r.uniform(self._mix.softest, -2.2) if placed else r.uniform(-6.0, 0.0)
             hiss = recorded[:, begin : begin + length] + level
             # Powers add up: log10(10^a + 10^b).
             sound[:, :length] = np.logaddexp(sound[:, :length] * math.log(10), hiss * math.log(10)) / math.log(10)
@@ -253,7 +283,7 @@ class Windows:
         r = self._r
         voice = frames.astype(np.float32)
         if r.random() < 0.4:
-            bins = np.clip(np.arange(MELS) * r.uniform(0.93, 1.07), 0, MELS - 1)
+            bins = np.clip(np.arange(MELS) * r.uniform(1 - self._mix.warp, 1 + self._mix.warp), 0, MELS - 1)
             low = np.minimum(bins.astype(int), MELS - 2)
             weight = (bins - low)[:, None].astype(np.float32)
             voice = voice[low] * (1 - weight) + voice[low + 1] * weight
@@ -356,8 +386,12 @@ def collate(windows: Sequence[Window], end: int, padding: int) -> Batch:
 
 
 def windows_of(
-    utterances: Sequence[Utterance], noises: Sequence[LogMel], tokenizer: WhisperTokenizer, seed: int
+    utterances: Sequence[Utterance],
+    noises: Sequence[LogMel],
+    tokenizer: WhisperTokenizer,
+    seed: int,
+    mix: Mix = FIRST,
 ) -> tuple[Windows, int]:
     """Windows over a spoken corpus, and its number of phonemes."""
     prepared, phonemes = prepare(utterances, tokenizer)
-    return Windows(prepared, noises, special_ids(tokenizer), seed), phonemes
+    return Windows(prepared, noises, special_ids(tokenizer), seed, mix), phonemes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import count, repeat
 
 import pytest
 import torch
@@ -24,6 +24,29 @@ def test_the_rate_warms_up_and_ends_at_two_percent(steps: int, warmup: int, data
     step = data.draw(st.integers(1, steps))
     assert 0 < plan.rate(step) <= 1e-3
     assert plan.rate(steps) == pytest.approx(0.02e-3 * min(1, steps / warmup))
+
+
+@given(st.integers(100, 5000), st.integers(1, 99), st.data())
+def test_with_a_cooldown_the_rate_stays_and_then_falls_in_a_straight_line(
+    steps: int, cooldown: int, data: st.DataObject
+) -> None:
+    plan = Plan(steps=steps, peak=1e-3, warmup=1, weight_decay=0.0, cooldown=cooldown)
+    assert plan.rate(data.draw(st.integers(1, steps - cooldown))) == pytest.approx(1e-3)
+    falls = [plan.rate(step) - plan.rate(step + 1) for step in range(steps - cooldown, steps)]
+    assert falls == pytest.approx([0.98e-3 / cooldown] * cooldown)
+    assert plan.rate(steps) == pytest.approx(0.02e-3)
+
+
+def test_the_loop_saves_every_so_often_and_at_the_end() -> None:
+    weight, steps, saved = torch.nn.Parameter(torch.ones(1)), list[int](), list[int]()
+
+    def loss(step: int) -> torch.Tensor:
+        steps.append(step)
+        return weight.sum()
+
+    plan = Plan(steps=5, peak=0.1, warmup=1, weight_decay=0.0)
+    optimise([weight], count(1), loss, plan, save=lambda: saved.append(steps[-1]), save_every=2)
+    assert saved == [2, 4, 5]
 
 
 def test_the_loop_learns_and_reports_every_loss(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,17 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForCondi
 from backends.nano.train.common import IGNORED, SHIPPED
 from backends.nano.train.whisper import espeak
 from backends.nano.train.whisper.audio import RATE, log_mel, noise, resampled, scaled
-from backends.nano.train.whisper.forward import decode, encode
-from backends.nano.train.whisper.sentences import corpus, expand, number_words, sentence, voice
+from backends.nano.train.whisper.evaluate import NEVER_TRAINED, QUIET_SECONDS, quiet
+from backends.nano.train.whisper.forward import Attention, decode, encode
+from backends.nano.train.whisper.sentences import (
+    corpus,
+    expand,
+    further_voice,
+    grammar,
+    number_words,
+    sentence,
+    voice,
+)
 from backends.nano.train.whisper.synthesize import Utterance, noises
 from backends.nano.train.whisper.tokenizer import POSITIONS_PER_SECOND, special_ids, train_tokenizer
 from backends.nano.train.whisper.windows import FULL, Batch, Placed, Windows, prepare, spoken_tokens, windows_of
@@ -63,6 +72,22 @@ def test_choices_nest_and_may_be_empty() -> None:
 @pytest.mark.parametrize(("n", "words"), [(0, "zero"), (12, "twelve"), (20, "twenty"), (99, "ninety nine")])
 def test_numbers_in_words(n: int, words: str) -> None:
     assert number_words(n) == words
+
+
+def test_fine_tuning_speaks_in_more_voices_but_in_none_that_is_kept_for_evaluation() -> None:
+    r = Random(0)
+    variants = {name.partition("+")[2] for name in (further_voice(r) for _ in range(5000))}
+    assert variants == {*grammar().variants, *grammar().further_variants}
+    assert variants > {voice(r).partition("+")[2] for _ in range(2000)}
+    assert not variants & set(NEVER_TRAINED)
+
+
+def test_quiet_clips_are_silence_or_noise_of_different_loudness() -> None:
+    clips = quiet()
+    assert {clip.text for clip in clips} == {""}
+    assert all(not clip.samples.any() for clip in clips[: len(QUIET_SECONDS)])
+    loudness = [float(clip.samples.std()) for clip in clips[len(QUIET_SECONDS) :]]
+    assert 0 < min(loudness) < 0.01 < max(loudness)
 
 
 def test_the_corpus_never_holds_a_held_out_sentence_however_large() -> None:
@@ -155,6 +180,24 @@ def test_one_seed_one_sequence_of_batches(tokenizer: object, speak_in_tones: Spe
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a.frames, b.frames)
         assert torch.equal(a.labels, b.labels)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_attention_and_its_gradients_are_torch_s_own(padded: bool) -> None:
+    torch.manual_seed(0)
+    bias = torch.linspace(0, 3, 7) if padded else torch.zeros(7)
+    inputs = [torch.randn(2, 4, length, 8, requires_grad=True) for length in (5, 7, 7)]
+    q, k, v = inputs
+    got = Attention.apply(q * 8**-0.5, k, v, bias if padded else None)
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+    torch.testing.assert_close(got, wanted)
+    weight = torch.randn_like(wanted)
+    for a, b in zip(
+        torch.autograd.grad((got * weight).sum(), inputs),
+        torch.autograd.grad((wanted * weight).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
 
 
 def test_the_training_pass_computes_what_transformers_computes(windows: Windows) -> None:

@@ -24,6 +24,7 @@ from backends.nano.train.chat.evaluate import messages
 from backends.nano.train.chat.families import Turn
 from backends.nano.train.common import IGNORED, SHIPPED
 from backends.nano.train.translate import train as translate
+from backends.nano.train.whisper import finetune
 from backends.nano.train.whisper import train as whisper
 from backends.nano.train.whisper.espeak import Espeak, EspeakMissing
 from backends.nano.train.whisper.synthesize import Utterance
@@ -119,3 +120,18 @@ def test_one_seed_one_speech_model(
     for out in outs:
         whisper.main(["--out", str(out), "--steps", "1", "--sentences", "30"])
     assert same_weights(*outs)
+
+
+def test_fine_tuning_starts_from_a_model_and_writes_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speak_in_tones: Callable[[Sequence[str]], list[Utterance]]
+) -> None:
+    monkeypatch.setattr(finetune, "spoken", lambda texts, seed, draw: speak_in_tones(texts))
+    shipped = SHIPPED / "whisper"
+    outs = [tmp_path / "a", tmp_path / "b"]
+    for out in outs:
+        finetune.main(["--init", str(shipped), "--out", str(out), "--steps", "1", "--sentences", "100"])
+    assert names(outs[0]) == names(shipped)
+    assert same_weights(*outs)
+    assert not same_weights(outs[0], shipped)
+    for name in names(shipped) - {"model.safetensors", "config.json", "generation_config.json"}:
+        assert (outs[0] / name).read_bytes() == (shipped / name).read_bytes()

@@ -13,7 +13,8 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from backends.errors import Broken
 from backends.types import Event, Segment, Speech, Word
 from proxy.contracts.openai.languages import NAMES
-from proxy.contracts.openai.transcripts import Transcript, clock, collect, render, srt, verbose, vtt
+from proxy.contracts.openai.subtitles import clock, srt, vtt
+from proxy.contracts.openai.transcripts import Style, Transcript, collect, render, verbose
 
 TIMES = st.floats(0, 400_000, allow_nan=False)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.sampled_from("\n\r->&<;")) | st.just(
@@ -129,10 +130,10 @@ def test_a_translation_is_in_english() -> None:
 
 def test_json_and_text() -> None:
     transcript = Transcript(Speech("en", 1.0), (segment(" Grüße,"), segment(" Emma.")))
-    body, kind = render(transcript, "json", "transcribe", frozenset())
+    body, kind = render(transcript, Style(), "transcribe")
     assert kind == "application/json"
     assert orjson.loads(body) == {"text": "Grüße, Emma.", "usage": {"type": "duration", "seconds": 1}}
-    assert render(transcript, "text", "transcribe", frozenset()) == ("Grüße, Emma.\n".encode(), "text/plain")
+    assert render(transcript, Style(format="text"), "transcribe") == ("Grüße, Emma.\n".encode(), "text/plain")
 
 
 async def test_collect_wants_to_know_of_the_audio() -> None:

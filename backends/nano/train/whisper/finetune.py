@@ -1,0 +1,62 @@
+"""Train the speech model on: more voices, and mostly windows of 30 s. Needs espeak-ng."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from itertools import chain
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, WhisperForConditionalGeneration
+
+from backends.nano.train.common import SEED, Plan, describe, optimise, save_model, seed_torch, training_options
+from backends.nano.train.whisper.forward import loss_of
+from backends.nano.train.whisper.sentences import corpus, further_voice
+from backends.nano.train.whisper.synthesize import noises, spoken
+from backends.nano.train.whisper.windows import FINE, Batch, windows_of
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = training_options(__doc__, steps=3040)
+    parser.set_defaults(seed=1)
+    parser.add_argument("--init", type=Path, required=True, help="directory of the model that train.py made")
+    parser.add_argument("--rate", type=float, default=8e-4, help="highest learning rate (default: %(default)s)")
+    parser.add_argument("--cooldown", type=int, default=1400, help="last steps, of falling rate (default: %(default)s)")
+    parser.add_argument("--sentences", type=int, default=36000, help="sentences to speak (default: %(default)s)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Speak the corpus anew, train on and save."""
+    args = options().parse_args(arguments)
+    seed_torch(args.seed, args.threads)
+    texts, _ = corpus(args.sentences)
+    utterances = spoken(texts, SEED + args.seed, further_voice)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(args.init / name, args.out / name)
+    tokenizer = AutoTokenizer.from_pretrained(args.init)
+    windows, phonemes = windows_of(utterances, noises(args.seed), tokenizer, SEED + args.seed, FINE)
+    model = WhisperForConditionalGeneration.from_pretrained(args.init, dtype=torch.float32)
+    phoneme_head = torch.nn.Linear(model.config.d_model, phonemes)
+    print(describe(model), flush=True)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return loss_of(model, phoneme_head, batch)
+
+    optimise(
+        [p for p in chain(model.parameters(), phoneme_head.parameters()) if p.requires_grad],
+        windows.full_windows(),
+        loss,
+        Plan(steps=args.steps, peak=args.rate, warmup=120, weight_decay=0.02, cooldown=args.cooldown),
+        save=lambda: save_model(model, args.out),
+    )
+
+
+if __name__ == "__main__":
+    main()

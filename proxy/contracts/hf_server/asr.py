@@ -1,0 +1,142 @@
+"""Speech to text: `POST /asr`, a file in a form and every option in the query, answered in transformers' shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import orjson
+from aiohttp import web
+
+from backends.types import Segment, Transcribe
+from proxy.errors import ApiError, ErrorCode, invalid
+from proxy.http.multipart import Part, read_form
+from proxy.http.observe import CALL
+from proxy.keys import DISPATCHER, SETTINGS
+from proxy.speech_options import OPTIONS, read_flag, read_number, transcription
+
+Chunks = Literal["none", "segments", "words"]
+
+LISTS = frozenset({"hotwords", "languages", "temperature"})
+KNOWN = OPTIONS | LISTS | {"model", "return_timestamps", "task"}
+
+
+async def asr(request: web.Request) -> web.Response:
+    """`POST /asr`: `{"result": {"text", "chunks"}}`; chunks where times or speakers were asked for."""
+    asked = read_query(list(request.query.items()))
+    audio = _file(await read_form(request, int(request.app[SETTINGS].max_audio_mb * 1e6)))
+    call = request[CALL]
+    dispatcher = request.app[DISPATCHER]
+    entry = dispatcher.resolve(asked.model, "transcription", call)
+    if not dispatcher.router.registry.in_process(entry):
+        message = f"The model `{entry.name}` is served by another engine; ask it through /v1/audio/transcriptions."
+        raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
+    async with aclosing(dispatcher.run(entry, replace(asked.request, audio=audio), call)) as events:
+        segments = [event async for event in events if isinstance(event, Segment)]
+    call.first_byte()
+    body = {"result": result(segments, asked.chunks)}
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a query asks for. request: its audio is still to come; model: None = the default one."""
+
+    request: Transcribe
+    model: str | None
+    chunks: Chunks
+
+
+def read_query(query: Iterable[tuple[str, str]]) -> Question:
+    """The query's parameters, checked; empty ones count as not sent. Raises INVALID with the parameter's name."""
+    single: dict[str, str] = {}
+    listed: dict[str, list[str]] = {}
+    for name, value in query:
+        if name not in KNOWN:
+            message = f"`{name[:100]}` is not supported; leave it out. Known: {', '.join(sorted(KNOWN))}."
+            raise ApiError(ErrorCode.INVALID, message, param=name[:100])
+        if not value:
+            continue
+        if name in LISTS:
+            listed.setdefault(name, []).append(value)
+        elif name in single:
+            raise ApiError(ErrorCode.INVALID, f"`{name}` was sent more than once.", param=name)
+        else:
+            single[name] = value
+    asked = transcription(b"", single)
+    chunks = _chunks(single)
+    if chunks == "none" and asked.diarize is not None:
+        chunks = "segments"
+    if asked.align and chunks == "none":
+        raise invalid("align", "it is about times: send `return_timestamps`, too")
+    request = replace(
+        asked,
+        task=_task(single.get("task", "transcribe")),
+        languages=tuple(listed.get("languages", ())),
+        hotwords=tuple(listed.get("hotwords", ())),
+        temperatures=tuple(read_number("temperature", text, 0, 1) for text in listed.get("temperature", ())) or None,
+        words=chunks == "words",
+    )
+    if request.language and request.languages:
+        raise invalid("languages", "`language` says already which one is spoken; send one of the two")
+    return Question(request, single.get("model"), chunks)
+
+
+def result(segments: Iterable[Segment], chunks: Chunks) -> dict[str, object]:
+    """What transformers' pipeline returns: texts keep the space before them, so that they join to the whole."""
+    segments = list(segments)
+    body: dict[str, object] = {"text": "".join(segment.text for segment in segments)}
+    match chunks:
+        case "segments":
+            body["chunks"] = [_chunk(s.text, s.start, s.end, s) for s in segments]
+        case "words":
+            body["chunks"] = [chunk for segment in segments for chunk in _words(segment)]
+    return body
+
+
+def _chunks(sent: Mapping[str, str]) -> Chunks:
+    wanted = sent.get("return_timestamps", "false")
+    if wanted.lower() == "word":
+        return "words"
+    try:
+        return "segments" if read_flag("return_timestamps", wanted) else "none"
+    except ApiError as error:
+        raise invalid("return_timestamps", f"`{wanted[:100]}` is none of `true`, `word`, `false`") from error
+
+
+def _task(said: str) -> Literal["transcribe", "translate"]:
+    match said:
+        case "transcribe" | "translate":
+            return said
+    raise invalid("task", f"`{said[:100]}` is neither `transcribe` nor `translate`")
+
+
+def _words(segment: Segment) -> Iterable[dict[str, object]]:
+    """Each word with what stands before it in the segment: not every language puts spaces there."""
+    at = 0
+    for word in segment.words:
+        found = segment.text.find(word.text, at)
+        text = segment.text[at : found + len(word.text)] if found >= 0 else f" {word.text}"
+        at += len(text) if found >= 0 else 0
+        yield _chunk(text, word.start, word.end, segment)
+
+
+def _chunk(text: str, start: float, end: float, segment: Segment) -> dict[str, object]:
+    speaker = {} if segment.speaker is None else {"speaker": segment.speaker}
+    return {"text": text, "timestamp": [start, end], **speaker}
+
+
+def _file(parts: Iterable[Part]) -> bytes:
+    files = []
+    for part in parts:
+        if part.name != "file":
+            message = f"The form takes `file` alone; send `{part.name[:100]}` in the query."
+            raise ApiError(ErrorCode.INVALID, message, param=part.name[:100])
+        files.append(part.data)
+    if len(files) != 1:
+        raise ApiError(ErrorCode.INVALID, f"The form must have one `file`; it has {len(files)}.", param="file")
+    if not files[0]:
+        raise ApiError(ErrorCode.INVALID, "`file` is empty: send the audio file's bytes.", param="file")
+    return files[0]
