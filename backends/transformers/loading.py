@@ -85,15 +85,14 @@ def choose_device(wish: str) -> str:
 
 def _read(directory: Path, compute_type: str, device: str) -> tuple[torch.nn.Module, Tokenizer]:
     config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    with reading():
-        network = transformers.AutoModelForCausalLM.from_pretrained(
-            directory,
-            config=config,
-            dtype=_dtype(compute_type, config, device),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+    network = transformers.AutoModelForCausalLM.from_pretrained(
+        directory,
+        config=config,
+        dtype=_dtype(compute_type, config, device),
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
     return network, transformers.AutoTokenizer.from_pretrained(
         directory, local_files_only=True, trust_remote_code=False
     )
