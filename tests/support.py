@@ -22,14 +22,15 @@ from proxy.settings import Settings
 @asynccontextmanager
 async def serve_app(registry: Registry, create: Create = backends.create, **settings: object) -> AsyncIterator[str]:
     """The base URL (http://127.0.0.1:port) of the whole door, served as `switchboard serve` does. settings: fields that differ."""
-    async with serve_running(build_app(Settings.model_validate(settings), registry, create)) as url:
+    app = build_app(Settings.model_validate(settings), registry, create)
+    async with serve_running(app, make_runner(app)) as url:
         yield url
 
 
 @asynccontextmanager
-async def serve_running(app: web.Application) -> AsyncIterator[str]:
-    """The base URL of an app, served on a free port."""
-    runner = make_runner(app)
+async def serve_running(app: web.Application, runner: web.AppRunner | None = None) -> AsyncIterator[str]:
+    """The base URL of an app, served on a free port. runner: aiohttp's own unless told otherwise."""
+    runner = runner or web.AppRunner(app)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)

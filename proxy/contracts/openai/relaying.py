@@ -34,7 +34,8 @@ async def pass_on(
         body=body,
         headers=forwarded_headers(request, call.request_id),
         stream=stream,
-        terminal=terminal if stream else (),
+        # Only streams are held to it, and an engine may take `stream: 1` for one, too.
+        terminal=terminal,
         error_event=backend_error_frame,
     )
     await request.app[DISPATCHER].relay(relay, passed, sink, call)
