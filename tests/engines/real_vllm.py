@@ -107,9 +107,9 @@ def _wait_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _leave_a_core_to_others(pid: int) -> None:
-    """Keep vLLM's engine core and worker, which wait for each other by spinning on sched_yield(), on one core.
+    """Keep vLLM's engine core and worker, which wait for each other by spinning, on one core.
 
-    Where they have two cores to spin on, Linux 6.18 lets everything else on those cores wait for seconds.
+    With two cores to spin on they were seen to make everything else on a machine of two cores wait for seconds.
     """
     core = min(os.sched_getaffinity(0))
     for process in psutil.Process(pid).children(recursive=True):
