@@ -20,6 +20,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture
+def hub_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the hub's client against a server of the test's own: HF_HUB_OFFLINE of the shell says nothing about loopback."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 @pytest.fixture(autouse=True)
 def nothing_blocks_the_loop() -> Iterator[BlockBuster]:
     """A test fails when package code blocks the event loop (a file read, a sleep, a lock)."""

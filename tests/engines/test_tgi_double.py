@@ -79,6 +79,7 @@ class TestTextGenerationClient:
             _ = [event async for event in client.generate_stream("a")]
 
 
+@pytest.mark.usefixtures("hub_on_loopback")
 class TestHubClient:
     @pytest.fixture
     async def client(self, tgi: TgiDouble) -> AsyncIterator[AsyncInferenceClient]:
