@@ -52,11 +52,12 @@ class EngineSpec:
 class ModelSpec:
     """A model as its engine knows it: the served name (remote), or a Hugging Face id or local directory (in-process).
 
-    name: what clients call it; no part of its identity.
+    task: the Hugging Face task that a pipeline is made for; name: what clients call it, no part of its identity.
     """
 
     source: str
     revision: str | None = None
+    task: str | None = None
     name: str = field(default="", compare=False)
 
     @property

@@ -126,8 +126,21 @@ class Translate:
     early_stopping: bool | None = None
 
 
-Request: TypeAlias = Chat | Complete | Transcribe | Translate
-Task: TypeAlias = Literal["text", "transcription", "translation"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infer:
+    """Run a Hugging Face task. inputs: as the task takes them (text, list, object); files: uploads by field name.
+
+    params: keyword arguments of the task's pipeline, by the names that transformers gives them.
+    """
+
+    task: str
+    inputs: Json
+    params: Mapping[str, Json] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Request: TypeAlias = Chat | Complete | Transcribe | Translate | Infer
+Task: TypeAlias = Literal["text", "transcription", "translation", "pipeline"]
 
 
 # --------------------------------------------------------------------------- events
@@ -228,4 +241,11 @@ class Translated:
     target: str | None
 
 
-Event: TypeAlias = Delta | Finish | Usage | Speech | Segment | Translated
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """The whole result of a task, made of JSON's types alone."""
+
+    result: Json
+
+
+Event: TypeAlias = Delta | Finish | Usage | Speech | Segment | Translated | Inferred

@@ -4,8 +4,8 @@
 set -eu
 cd "$(dirname "$0")"
 resolve() { uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$@"; }
-# The CPU set names torch without its build and leaves out the CUDA libraries of the other build.
-cpu_only() { sed -e 's/+cpu$//' -e '/^nvidia-/d' -e '/^triton==/d' "$1"; }
+# The CPU set names torch without its build and leaves out the CUDA libraries of the other build (NVML's client is none of them).
+cpu_only() { sed -e 's/+cpu$//' -e '/^nvidia-ml-py==/b' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d' "$1"; }
 
 resolve cpu.in --override overrides-cpu.txt --output-file cpu.full && cpu_only cpu.full > cpu.lock
 resolve dev.in --override overrides-cpu.txt --constraint cpu.lock --output-file dev.full
