@@ -27,7 +27,7 @@ class EngineSpec:
     align_models: language code -> wav2vec2 model that times its words; diarization_model: a pyannote pipeline. Directory or
     hub id each. max_queued_seconds: of audio, accepted and not yet transcribed; max_queued_characters: of text, likewise not
     yet translated; max_batch, max_wait_ms: how many pieces of work (half minutes, sentences) run in one call of a pipeline,
-    and how long the first waits for others.
+    and how long the first waits for others; None = what suits the pipeline.
     """
 
     name: str
@@ -41,8 +41,8 @@ class EngineSpec:
     max_audio_seconds: float = 7200.0
     max_queued_seconds: float = 36000.0
     max_queued_characters: int = 1_000_000
-    max_batch: int = 16
-    max_wait_ms: float = 5.0
+    max_batch: int | None = None
+    max_wait_ms: float | None = None
     align_models: Mapping[str, str] = field(default_factory=dict)
     diarization_model: str | None = None
     isolation: Literal["thread", "process"] = "thread"

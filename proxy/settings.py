@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     max_body_mb: float = Field(32.0, gt=0, description="Largest JSON body accepted, in MB.")
     max_audio_mb: float = Field(200.0, gt=0, description="Largest audio upload accepted, in MB.")
     max_audio_seconds: float = Field(7200.0, gt=0, description="Longest audio accepted, in seconds after decoding.")
+    max_queued_seconds: float = Field(
+        36000.0, gt=0, description="Most audio that may wait for a speech engine of this process, in seconds."
+    )
+    max_queued_characters: int = Field(
+        1_000_000, ge=1, description="Most text that may wait for a translation engine of this process, in characters."
+    )
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -96,6 +102,14 @@ class Settings(BaseSettings):
     )
     lx_device: Literal["cpu", "cuda", "auto"] = Field(
         "auto", alias="LX_DEVICE", description="Where models of this process run; `cuda` refuses to start without CUDA."
+    )
+    max_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Most half minutes (speech: 16) or sentences (translation: 32) computed in one call of a model.",
+    )
+    max_wait_ms: float | None = Field(
+        None, ge=0, description="How long the first of them waits for others (speech: 5 ms, translation: 0)."
     )
     isolation: Literal["thread", "process"] = Field(
         "thread",

@@ -26,6 +26,9 @@ from backends.translation.tokenizer import open_tokenizer
 from backends.translation.translator import Translator
 from backends.types import Event, Request, Translate
 
+# Sentences are short: many fill a call, and those that come while one runs are mates enough for the next.
+MAX_BATCH, MAX_WAIT_MS = 32, 0.0
+
 
 class TranslationBackend:
     """Serves Translate requests with models that run here; sentences of many requests share a batch.
@@ -108,7 +111,11 @@ class TranslationBackend:
 
     def _translator(self, model: ModelSpec, pipeline: Pipeline) -> Translator:
         return Translator(
-            model.label, pipeline, self._preparing, max_batch=self._spec.max_batch, max_wait_ms=self._spec.max_wait_ms
+            model.label,
+            pipeline,
+            self._preparing,
+            max_batch=self._spec.max_batch or MAX_BATCH,
+            max_wait_ms=MAX_WAIT_MS if self._spec.max_wait_ms is None else self._spec.max_wait_ms,
         )
 
     def _open(self, model: ModelSpec, report: Report) -> Pipeline:

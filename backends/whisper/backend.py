@@ -23,6 +23,9 @@ from backends.whisper.decoding import Decoder
 from backends.whisper.model import Whisper, device_for, load
 from backends.whisper.transcription import Engine, Transcription
 
+# Windows take long to compute beside what it costs to wait for mates.
+MAX_BATCH, MAX_WAIT_MS = 16, 5.0
+
 
 @dataclass(slots=True)
 class _Loaded:
@@ -117,7 +120,12 @@ class WhisperBackend:
                         yield event
 
     def _engine(self, name: str, whisper: Whisper) -> Engine:
-        batcher = Batcher(name, Decoder(whisper), max_batch=self._spec.max_batch, max_wait_ms=self._spec.max_wait_ms)
+        batcher = Batcher(
+            name,
+            Decoder(whisper),
+            max_batch=self._spec.max_batch or MAX_BATCH,
+            max_wait_ms=MAX_WAIT_MS if self._spec.max_wait_ms is None else self._spec.max_wait_ms,
+        )
         return Engine(name, whisper, batcher, self._preparing)
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,6 +20,8 @@ from proxy.settings import Settings
 TASKS: dict[str, Task] = {"whisper": "transcription", "translation": "translation"}
 
 HEARING = ("vllm", "openai_compatible")
+
+LOCAL = ("device", "compute_type", "max_batch", "max_wait_ms")
 
 
 class ConfigError(Exception):
@@ -85,6 +88,10 @@ def _local_engine(name: str, kind: str, device: str, compute_type: str, settings
         compute_type=compute_type,
         data=settings.data,
         max_audio_seconds=settings.max_audio_seconds,
+        max_queued_seconds=settings.max_queued_seconds,
+        max_queued_characters=settings.max_queued_characters,
+        max_batch=settings.max_batch,
+        max_wait_ms=settings.max_wait_ms,
         isolation=settings.isolation,
         align_models={code: _source(model, Path()) for code, model in settings.align_models.items() if model},
         diarization_model=_source(settings.diarization_model, Path()) if settings.diarization_model else None,
@@ -107,9 +114,8 @@ def _engines(tables: tuple[EngineTable, ...], settings: Settings) -> dict[str, E
 
 def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
     if table.kind not in REMOTE:
-        builtin = _builtin_engines(settings)[table.kind]
-        device, compute_type = table.device or builtin.device, table.compute_type or builtin.compute_type
-        return _local_engine(table.name, table.kind, device, compute_type, settings)
+        said = {field: getattr(table, field) for field in LOCAL if getattr(table, field) is not None}
+        return replace(_builtin_engines(settings)[table.kind], name=table.name, **said)
     key = table.key
     if table.key_env is not None:
         key = os.environ.get(table.key_env)

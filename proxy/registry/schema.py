@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from backends import REMOTE
 from backends.base import Timeouts
 
+BATCHING = ("whisper", "translation")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
 
 
@@ -37,6 +38,8 @@ class EngineTable(_Strict):
     timeouts: TimeoutsTable = TimeoutsTable()
     device: Literal["auto", "cpu", "cuda"] | None = None
     compute_type: str | None = None
+    max_batch: int | None = Field(None, ge=1)
+    max_wait_ms: float | None = Field(None, ge=0)
 
     @field_validator("url", "urls")
     @classmethod
@@ -61,6 +64,8 @@ class EngineTable(_Strict):
             raise ValueError(f"`device` and `compute_type` are for models in this process, not for {self.kind}")
         if self.kind not in REMOTE and (self.url or self.urls or self.key or self.key_env):
             raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no url and no key")
+        if self.kind not in BATCHING and (self.max_batch is not None or self.max_wait_ms is not None):
+            raise ValueError(f"`max_batch` and `max_wait_ms` are for {' and '.join(BATCHING)}, not for {self.kind}")
         return self
 
 

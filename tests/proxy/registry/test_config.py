@@ -105,6 +105,8 @@ def test_everything_a_file_can_say(config: Path) -> None:
         ),
         ('text = "llama"', 'text = "ears"', r":35: defaults\.text: no model named 'ears' does text"),
         ("[defaults]", "[defaults", r"switchboard.toml: .*line 34"),
+        ('kind = "vllm"', 'kind = "vllm"\nmax_batch = 4', r":1: engines\.0: `max_batch` and .* not for vllm"),
+        ('device = "cpu"', "max_wait_ms = -1", r":13: engines\.1\.max_wait_ms: "),
     ],
 )
 def test_a_wrong_file_is_refused_with_line_and_field(config: Path, old: str, new: str, complaint: str) -> None:
@@ -112,6 +114,15 @@ def test_a_wrong_file_is_refused_with_line_and_field(config: Path, old: str, new
     config.write_text(GOOD.replace(old, new, 1))
     with pytest.raises(ConfigError, match=complaint):
         read_registry(config, Settings())
+
+
+def test_what_waits_and_what_runs_together_is_set_for_all_engines_and_for_one(config: Path) -> None:
+    config.write_text(GOOD.replace('device = "cpu"', "max_batch = 4\nmax_wait_ms = 0"))
+    settings = Settings(max_batch=8, max_wait_ms=2, max_queued_seconds=60, max_queued_characters=500)
+    engines = read_registry(config, settings).engines
+    speech, translation = engines["speech"], engines["translation"]
+    assert (speech.max_batch, speech.max_wait_ms, speech.max_queued_seconds) == (4, 0, 60)
+    assert (translation.max_batch, translation.max_wait_ms, translation.max_queued_characters) == (8, 2, 500)
 
 
 def test_a_remote_model_may_transcribe_or_listen(config: Path) -> None:
