@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from backends import errors as backend_errors
 from backends.errors import BackendError, Rejected
+from backends.types import Json
 
 
 class ErrorCode(StrEnum):
@@ -25,6 +27,11 @@ class ErrorCode(StrEnum):
     BAD_GATEWAY = "bad_gateway"
     UNAVAILABLE = "unavailable"
     GATEWAY_TIMEOUT = "gateway_timeout"
+    DOWNLOAD_REQUIRED = "download_required"
+    INSUFFICIENT_MEMORY = "insufficient_memory"
+    UNSUPPORTED_DEVICE = "unsupported_device"
+    LOADING_TIMEOUT = "loading_timeout"
+    LICENSE = "license"
 
 
 STATUS = {
@@ -42,13 +49,19 @@ STATUS = {
     ErrorCode.BAD_GATEWAY: 502,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.GATEWAY_TIMEOUT: 504,
+    ErrorCode.DOWNLOAD_REQUIRED: 503,
+    ErrorCode.INSUFFICIENT_MEMORY: 503,
+    ErrorCode.UNSUPPORTED_DEVICE: 400,
+    ErrorCode.LOADING_TIMEOUT: 504,
+    ErrorCode.LICENSE: 403,
 }
 
 
 class ApiError(Exception):
     """A request that ends in an error.
 
-    message: for the caller, with the way out; param: the offending field; retry_after: seconds;
+    message: for the caller, with the way out; param: the offending field; retry_after: seconds; details: figures and names
+    behind the message, for contracts that tell them;
     status: overrides the code's own (an engine's answer keeps its status); upstream: the engine's answer, if it was one.
     """
 
@@ -62,6 +75,7 @@ class ApiError(Exception):
         status: int | None = None,
         upstream: Rejected | None = None,
         headers: dict[str, str] | None = None,
+        details: Mapping[str, Json] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -71,6 +85,7 @@ class ApiError(Exception):
         self.status = status or STATUS[code]
         self.upstream = upstream
         self.headers = headers or {}
+        self.details = details or {}
 
 
 def invalid(param: str, reason: str) -> ApiError:

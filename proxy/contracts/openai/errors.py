@@ -15,6 +15,10 @@ TYPES = {
     ErrorCode.BAD_GATEWAY: "server_error",
     ErrorCode.UNAVAILABLE: "server_error",
     ErrorCode.GATEWAY_TIMEOUT: "server_error",
+    ErrorCode.DOWNLOAD_REQUIRED: "server_error",
+    ErrorCode.INSUFFICIENT_MEMORY: "server_error",
+    ErrorCode.LOADING_TIMEOUT: "server_error",
+    ErrorCode.LICENSE: "permission_error",
 }
 CODES = {
     ErrorCode.UNAUTHORIZED: "invalid_api_key",
@@ -30,6 +34,11 @@ CODES = {
     ErrorCode.BAD_GATEWAY: "bad_gateway",
     ErrorCode.UNAVAILABLE: "service_unavailable",
     ErrorCode.GATEWAY_TIMEOUT: "gateway_timeout",
+    ErrorCode.DOWNLOAD_REQUIRED: "download_required",
+    ErrorCode.INSUFFICIENT_MEMORY: "insufficient_memory",
+    ErrorCode.UNSUPPORTED_DEVICE: "unsupported_device",
+    ErrorCode.LOADING_TIMEOUT: "loading_timeout",
+    ErrorCode.LICENSE: "license_error",
 }
 
 

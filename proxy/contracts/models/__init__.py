@@ -1,0 +1,22 @@
+"""The models API: which speech and translation models there are, what they do now, and the sessions that choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from proxy.contract import Contract
+from proxy.contracts.models.errors import render_error
+
+
+def _routes() -> Iterable[web.RouteDef]:
+    return ()
+
+
+CONTRACT = Contract(
+    name="models",
+    routes=_routes,
+    render_error=render_error,
+    prefixes=("/api/models", "/api/languages", "/api/sessions", "/ws"),
+)

@@ -1,0 +1,61 @@
+"""The error's shape is the contract's own example; every kind of error has a code."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from proxy.contracts.models.errors import CODES, render_error
+from proxy.errors import ApiError, ErrorCode, invalid
+
+EXAMPLE = {
+    "error": {
+        "code": "INSUFFICIENT_MEMORY",
+        "message": "Cannot load model: insufficient GPU memory",
+        "details": {
+            "model_id": "openai/whisper-large",
+            "required_memory_mb": 2048,
+            "available_memory_mb": 1024,
+            "suggested_alternatives": ["openai/whisper-medium", "openai/whisper-small"],
+        },
+    }
+}
+NAMED = {
+    "MODEL_NOT_FOUND",
+    "DOWNLOAD_REQUIRED",
+    "INSUFFICIENT_MEMORY",
+    "UNSUPPORTED_DEVICE",
+    "LOADING_TIMEOUT",
+    "INFERENCE_ERROR",
+    "CONFIGURATION_ERROR",
+    "LICENSE_ERROR",
+}
+
+
+def test_the_contracts_example_is_rendered_word_for_word() -> None:
+    error = ApiError(
+        ErrorCode.INSUFFICIENT_MEMORY,
+        "Cannot load model: insufficient GPU memory",
+        details={
+            "model_id": "openai/whisper-large",
+            "required_memory_mb": 2048,
+            "available_memory_mb": 1024,
+            "suggested_alternatives": ["openai/whisper-medium", "openai/whisper-small"],
+        },
+    )
+    assert orjson.loads(render_error(error)) == EXAMPLE
+
+
+def test_a_wrong_field_is_named_in_the_details() -> None:
+    body = orjson.loads(render_error(invalid("asr.parameters.beam_size", "it must be at least 1")))
+    assert body["error"]["code"] == "CONFIGURATION_ERROR"
+    assert body["error"]["details"] == {"field": "asr.parameters.beam_size"}
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_error_has_a_code(code: ErrorCode) -> None:
+    assert orjson.loads(render_error(ApiError(code, "why")))["error"]["code"] == CODES[code]
+
+
+def test_every_code_of_the_contract_can_be_said() -> None:
+    assert set(CODES.values()) >= NAMED
