@@ -13,13 +13,14 @@ import backends
 from backends.errors import BackendError
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS
+from proxy.events.bus import Bus
 from proxy.http.auth import Keys, authenticate
 from proxy.http.body import PATIENCE
 from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
 from proxy.http.server import Refuse
-from proxy.keys import DISPATCHER, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC
+from proxy.keys import DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
@@ -38,6 +39,8 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     def dialect_of(path: str) -> Dialect:
         return contract_of(path, CONTRACTS)
 
+    # Counted from the clock: no event of an earlier process has such a number, so those who resume learn of the gap.
+    events = Bus(first=int(time.time() * 1000))
     traffic = Traffic()
     metrics = Metrics(traffic.in_flight)
     engines = Engines(registry.engines, create)
@@ -53,6 +56,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[SETTINGS] = settings
     app[METRICS] = metrics
     app[TRAFFIC] = traffic
+    app[EVENTS] = events
     app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())

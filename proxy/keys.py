@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from proxy.events.bus import Bus
 from proxy.http.server import Refuse
 from proxy.observability.metrics import Metrics
 from proxy.routing.dispatch import Dispatcher
@@ -16,3 +17,4 @@ METRICS = web.AppKey("metrics", Metrics)
 REFUSE = web.AppKey("refuse", Refuse)
 TRAFFIC = web.AppKey("traffic", Traffic)
 STARTED = web.AppKey("started", int)
+EVENTS = web.AppKey("events", Bus)

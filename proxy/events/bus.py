@@ -1,0 +1,122 @@
+"""Events to whoever listens, in this process: publishing never waits, and a listener who does not keep up is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from proxy.events.replay import Missed, Past, Record
+from proxy.events.values import Event, SessionClosed
+
+ROOM = 512
+"""Events that may wait for one listener."""
+PACED = 4096
+"""Subjects whose pace is remembered at once; more than there are models."""
+
+
+class Listener:
+    """One reader of events.
+
+    missed: what it is told first, since it asked for it; dropped: set when it let too many wait, and gets no more.
+    """
+
+    def __init__(self, sid: str | None, missed: Missed, room: int) -> None:
+        self.sid = sid
+        self.missed = missed
+        self.dropped = asyncio.Event()
+        self._waiting = deque(missed.records)
+        self._room = room + len(missed.records)
+        self._news = asyncio.Event()
+
+    def put(self, record: Record) -> bool:
+        """Let a record wait; False when there is no room for it."""
+        if len(self._waiting) >= self._room:
+            self.dropped.set()
+            return False
+        self._waiting.append(record)
+        self._news.set()
+        return True
+
+    async def next(self) -> Record:
+        """The next record, as soon as there is one."""
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.popleft()
+
+
+class Bus:
+    """Owner of the listeners and of the past. Everything happens on the event loop's thread.
+
+    first: the seq of the first event; one that no earlier process can have reached lets those who come back after a restart
+    know that they missed something. now, wall: seconds.
+    """
+
+    def __init__(
+        self,
+        first: int = 1,
+        *,
+        room: int = ROOM,
+        now: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._past = Past(first)
+        self._room = room
+        self._now = now
+        self._wall = wall
+        self._listeners: dict[str | None, set[Listener]] = {}
+        self._told: dict[tuple[str, str], int] = {}
+
+    @property
+    def seq(self) -> int:
+        """Of the latest event."""
+        return self._past.last
+
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return sum(len(group) for group in self._listeners.values())
+
+    def publish(self, event: Event, sid: str | None = None) -> None:
+        """Tell everybody, or those of one session. Never waits; an event ahead of its kind's pace is left out."""
+        mono_ns = self._now()
+        if event.pace and not self._due(event, mono_ns):
+            return
+        record = Record(self._past.last + 1, sid, event, self._wall(), mono_ns)
+        self._past.add(record)
+        groups = list(self._listeners) if sid is None else [sid]
+        for group in groups:
+            members = self._listeners.get(group, set())
+            # Whoever loses an event would not know what it knows: it leaves, and may come back to resume.
+            self._set(group, {listener for listener in members if listener.put(record)})
+        if sid is not None and isinstance(event, SessionClosed):
+            self._past.forget(sid)
+
+    @contextmanager
+    def listen(self, sid: str | None, *, after: int | None = None) -> Iterator[Listener]:
+        """Hear what concerns everybody and, if one is named, a session. after: begin with what came since this seq."""
+        missed = Missed((), gap=False) if after is None else self._past.after(after, sid)
+        listener = Listener(sid, missed, self._room)
+        self._set(sid, self._listeners.get(sid, set()) | {listener})
+        try:
+            yield listener
+        finally:
+            self._set(sid, self._listeners.get(sid, set()) - {listener})
+
+    def _set(self, sid: str | None, members: set[Listener]) -> None:
+        if members:
+            self._listeners[sid] = members
+        else:
+            self._listeners.pop(sid, None)
+
+    def _due(self, event: Event, now: int) -> bool:
+        key = (event.kind, event.subject or "")
+        before = self._told.pop(key, None)
+        due = before is None or now - before >= event.pace * 1e9
+        self._told[key] = now if due else (before or 0)
+        if len(self._told) > PACED:
+            del self._told[next(iter(self._told))]
+        return due

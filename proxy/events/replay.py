@@ -1,0 +1,106 @@
+"""What listeners who come back have missed: a bounded past, without a clock or a loop."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import chain
+
+from proxy.events.values import Event
+
+RING = 256
+"""Events kept of each session, and as many of those that concern everybody."""
+SESSIONS = 1024
+"""Sessions whose past is kept; of others it is forgotten, and those who ask for it are told so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event in its place. seq grows over all events of the process; sid: None = everybody's; wall: seconds since 1970."""
+
+    seq: int
+    sid: str | None
+    event: Event
+    wall: float
+    mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What came after a place, in order; gap: something else came, too, and is forgotten."""
+
+    records: tuple[Record, ...]
+    gap: bool
+
+
+class Ring:
+    """The latest records of one stream. forgotten: seq of the newest record that is not here and should be."""
+
+    def __init__(self, size: int, forgotten: int) -> None:
+        self._size = size
+        self._records: OrderedDict[int, Record] = OrderedDict()
+        self._latest: dict[tuple[str, str], int] = {}
+        self.forgotten = forgotten
+
+    def add(self, record: Record) -> None:
+        """Keep a record; what it supersedes goes first (and is no loss), then the oldest."""
+        subject = record.event.subject
+        if subject is not None:
+            key = (record.event.kind, subject)
+            self._records.pop(self._latest.get(key, -1), None)
+            self._latest[key] = record.seq
+        self._records[record.seq] = record
+        while len(self._records) > self._size:
+            self.forgotten, oldest = self._records.popitem(last=False)
+            if oldest.event.subject is not None:
+                self._latest.pop((oldest.event.kind, oldest.event.subject), None)
+
+    def after(self, seq: int) -> list[Record]:
+        """The records behind a place."""
+        return [record for record in self._records.values() if record.seq > seq]
+
+    @property
+    def last(self) -> int:
+        """The newest seq that this stream ever had here."""
+        return next(reversed(self._records), self.forgotten)
+
+
+class Past:
+    """The rings of all sessions, and the one of what concerns everybody. first: the seq before which nothing is known."""
+
+    def __init__(self, first: int, *, ring: int = RING, sessions: int = SESSIONS) -> None:
+        self._size = ring
+        self._sessions = sessions
+        self._first = first
+        self._everybody = Ring(ring, first - 1)
+        self._rings: OrderedDict[str, Ring] = OrderedDict()
+        self._forgotten = first - 1
+        self.last = first - 1
+
+    def add(self, record: Record) -> None:
+        """Keep a record; its seq is higher than all before."""
+        self.last = record.seq
+        if record.sid is None:
+            self._everybody.add(record)
+            return
+        ring = self._rings.pop(record.sid, None) or Ring(self._size, self._forgotten)
+        ring.add(record)
+        self._rings[record.sid] = ring
+        if len(self._rings) > self._sessions:
+            _, dropped = self._rings.popitem(last=False)
+            self._forgotten = max(self._forgotten, dropped.last)
+
+    def after(self, seq: int, sid: str | None) -> Missed:
+        """What a listener of a session (None: of what concerns everybody alone) has missed since `seq`."""
+        own = self._rings.get(sid) if sid is not None else None
+        forgotten = self._everybody.forgotten
+        if sid is not None:
+            forgotten = max(forgotten, self._forgotten if own is None else own.forgotten)
+        if seq > self.last:
+            return Missed((), gap=True)  # a place in another server's events, or in none
+        found = chain(self._everybody.after(seq), [] if own is None else own.after(seq))
+        return Missed(tuple(sorted(found, key=lambda record: record.seq)), gap=seq < forgotten)
+
+    def forget(self, sid: str) -> None:
+        """Drop a session's ring: the session is no more, and nobody will ask."""
+        self._rings.pop(sid, None)
