@@ -128,15 +128,16 @@ class Translate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infer:
-    """Run a Hugging Face task. inputs: as the task takes them (text, list, object); files: uploads by field name.
+    """Run a Hugging Face task. inputs: as the task takes them (text, list, object), media in it as base64.
 
-    params: keyword arguments of the task's pipeline, by the names that transformers gives them.
+    params: keyword arguments of the task's pipeline, by the names that transformers gives them; files: uploads by field
+    name, in order, `file` or `inputs` for what stands alone, another name for that field of an object.
     """
 
     task: str
-    inputs: Json
+    inputs: Json = None
     params: Mapping[str, Json] = field(default_factory=dict)
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
 
 Request: TypeAlias = Chat | Complete | Transcribe | Translate | Infer
@@ -243,9 +244,9 @@ class Translated:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """The whole result of a task, made of JSON's types alone."""
+    """The whole result of a task, as JSON: it may be large, and was written off the event loop (orjson.Fragment takes it)."""
 
-    result: Json
+    json: bytes
 
 
 Event: TypeAlias = Delta | Finish | Usage | Speech | Segment | Translated | Inferred
