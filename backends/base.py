@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -52,18 +52,26 @@ class EngineSpec:
 class ModelSpec:
     """A model as its engine knows it: the served name (remote), or a Hugging Face id or local directory (in-process).
 
-    task: the Hugging Face task that a pipeline is made for; name: what clients call it, no part of its identity.
+    task: the Hugging Face task that a pipeline is made for. No part of its identity are its name, which clients call it,
+    and the device and compute_type to load it with in place of its engine's own.
     """
 
     source: str
     revision: str | None = None
     task: str | None = None
     name: str = field(default="", compare=False)
+    device: str | None = field(default=None, compare=False)
+    compute_type: str | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
         """What to call it in messages: its name, or at least not the path to it."""
         return self.name or Path(self.source).name
+
+
+def placed(engine: EngineSpec, model: ModelSpec) -> EngineSpec:
+    """The engine's settings, with the device and compute type that the model is to be loaded with."""
+    return replace(engine, device=model.device or engine.device, compute_type=model.compute_type or engine.compute_type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,46 @@ class Unavailable(BackendError):
     """Nothing answers there: refused, unreachable, not loaded and not loadable. The request was not executed."""
 
 
+class NotFound(Unavailable):
+    """The hub has no such model or no such revision of it, or hides it."""
+
+
+class NotCached(Unavailable):
+    """The model's files are not on this machine and could not be fetched."""
+
+
+class Licensed(Unavailable):
+    """The model's files are behind a licence that this server's account has not been granted."""
+
+
+class NoDevice(Unavailable):
+    """The device or the arithmetic asked for is not there, or not for this model."""
+
+
+class LoadTimedOut(Unavailable):
+    """A load took longer than loads may take, and was given up."""
+
+
+class OutOfMemory(Unavailable):
+    """The model needs more memory than there is. Figures in MB, None = not known; alternatives: models that fit."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        required_mb: float | None = None,
+        available_mb: float | None = None,
+        suggestions: tuple[str, ...] = (),
+        alternatives: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.required_mb = required_mb
+        self.available_mb = available_mb
+        self.suggestions = suggestions
+        self.alternatives = alternatives
+
+
 class TimedOut(BackendError):
     """The engine accepted the request and then said nothing for too long."""
 

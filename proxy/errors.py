@@ -51,9 +51,19 @@ STATUS = {
     ErrorCode.GATEWAY_TIMEOUT: 504,
     ErrorCode.DOWNLOAD_REQUIRED: 503,
     ErrorCode.INSUFFICIENT_MEMORY: 503,
-    ErrorCode.UNSUPPORTED_DEVICE: 400,
+    ErrorCode.UNSUPPORTED_DEVICE: 503,
     ErrorCode.LOADING_TIMEOUT: 504,
     ErrorCode.LICENSE: 403,
+}
+
+
+# Why a model does not load, where waiting alone would not help.
+LOAD_FAILURES: Mapping[type[BackendError], ErrorCode] = {
+    backend_errors.NotFound: ErrorCode.MODEL_NOT_FOUND,
+    backend_errors.NotCached: ErrorCode.DOWNLOAD_REQUIRED,
+    backend_errors.Licensed: ErrorCode.LICENSE,
+    backend_errors.NoDevice: ErrorCode.UNSUPPORTED_DEVICE,
+    backend_errors.LoadTimedOut: ErrorCode.LOADING_TIMEOUT,
 }
 
 
@@ -110,10 +120,26 @@ def from_backend(error: BackendError) -> ApiError:
             return ApiError(ErrorCode.OVERLOADED, error.message, retry_after=error.retry_after or 1)
         case backend_errors.TimedOut():
             return ApiError(ErrorCode.GATEWAY_TIMEOUT, error.message, retry_after=error.retry_after)
+        case backend_errors.OutOfMemory():
+            return _out_of_memory(error)
+        case backend_errors.Unavailable() if (code := LOAD_FAILURES.get(type(error))) is not None:
+            return ApiError(code, error.message, retry_after=error.retry_after)
         case backend_errors.Unavailable():
             return ApiError(ErrorCode.UNAVAILABLE, error.message, retry_after=error.retry_after or 1)
         case _:
             return ApiError(ErrorCode.BAD_GATEWAY, error.message, retry_after=error.retry_after)
+
+
+def _out_of_memory(error: backend_errors.OutOfMemory) -> ApiError:
+    """With the figures and the ways out, as far as they are known."""
+    known: dict[str, Json] = {
+        "required_memory_mb": error.required_mb,
+        "available_memory_mb": error.available_mb,
+        "suggestions": [*error.suggestions],
+        "suggested_alternatives": [*error.alternatives],
+    }
+    details = {name: value for name, value in known.items() if value not in (None, [])}
+    return ApiError(ErrorCode.INSUFFICIENT_MEMORY, error.message, retry_after=error.retry_after, details=details)
 
 
 def _rejected(error: Rejected) -> ApiError:

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import cast
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import tqdm
 
 from backends.base import ModelSpec, Progress, Report
-from backends.errors import Unavailable
+from backends.errors import Licensed, NotCached, NotFound, Unavailable
 from backends.types import JsonObject
 
 MAX_ID_BYTES = 200
@@ -77,8 +83,8 @@ class Hub:
     def locate(self, model: ModelSpec, report: Report) -> Path:
         """The directory with the model's files, downloaded if it must be. Blocks; report is called from this thread.
 
-        Raises Unavailable, with the way out, for a source that is no directory and no id, files that are neither
-        cached nor reachable, weights in no safe format, and configs that want code of their own.
+        Raises NotFound, NotCached or Licensed for files that cannot be had; Unavailable for a source that is no directory
+        and no id, weights in no safe format, and configs that want code of their own.
         """
         if is_directory(model.source):
             directory = Path(model.source).expanduser()
@@ -124,13 +130,18 @@ class Hub:
                 self._snapshot(model, WANTED, lambda done: report(Progress("download", min(done, total), total)))
             )
         except RevisionNotFoundError as error:
-            raise Unavailable(f"{model.source} has no revision {model.revision} on the hub.") from error
+            raise NotFound(f"{model.source} has no revision {model.revision} on the hub.") from error
+        except GatedRepoError as error:
+            raise Licensed(
+                f"{model.source} is behind a licence: accept it on the model's page, and set HF_TOKEN to a key of the "
+                "account that did."
+            ) from error
         except RepositoryNotFoundError as error:
-            raise Unavailable(
+            raise NotFound(
                 f"The hub has no {model.source}, or hides it: check the name, or set HF_TOKEN to a key that may read it."
             ) from error
         except (OSError, HTTPError) as error:
-            raise Unavailable(
+            raise NotCached(
                 f"{model.source} is neither in the hub's cache nor could it be downloaded: set HF_HOME to a cache that "
                 f"has it, name a local directory as the model's source, or run `hf download {model.source}` where the "
                 "hub can be reached (and HF_HUB_OFFLINE is not set)."

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import torch
 
-from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
+from backends.base import EngineSpec, Health, ModelSpec, Progress, Report, placed
 from backends.errors import Broken, Overloaded, Unavailable, Unsupported
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
@@ -50,8 +50,9 @@ class TransformersBackend:
                 return
             directory = await self._loader.call(self._hub.locate, model, on_loop(report))
             report(Progress("load"))
+            spec = placed(self._spec, model)
             self._models[model] = await self._loader.call(
-                load, directory, device=self._spec.device, compute_type=self._spec.compute_type
+                load, directory, device=spec.device, compute_type=spec.compute_type
             )
 
     async def unload(self, model: ModelSpec) -> None:

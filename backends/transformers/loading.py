@@ -10,7 +10,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
-from backends.errors import Unavailable
+from backends.errors import NoDevice, OutOfMemory, Unavailable
 from backends.inprocess.checkpoints import reading
 from backends.transformers.model import Model, Tokenizer
 
@@ -33,7 +33,7 @@ def load(directory: Path, *, device: str, compute_type: str) -> Model:
             network, tokenizer = _read(directory, compute_type, place)
         return wrap(network.to(place).eval(), tokenizer, place)
     except torch.OutOfMemoryError as error:
-        raise Unavailable(
+        raise OutOfMemory(
             f"The model does not fit into the memory of {place}; unload other models or use a smaller compute_type."
         ) from error
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
@@ -70,17 +70,17 @@ def wrap(network: torch.nn.Module, tokenizer: Tokenizer, device: str) -> Model:
 
 
 def choose_device(wish: str) -> str:
-    """The device for a wish of auto, cpu, cuda or cuda:N. Raises Unavailable when it is not there."""
+    """The device for a wish of auto, cpu, cuda or cuda:N. Raises NoDevice when it is not there."""
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = wish.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise Unavailable(f"device is {wish!r} and this machine has no usable CUDA device; set device to cpu or auto.")
+        raise NoDevice(f"device is {wish!r} and this machine has no usable CUDA device; set device to cpu or auto.")
     if kind == "cuda" and (number or "0").isdigit() and int(number or "0") < torch.cuda.device_count():
         return wish
     if wish == "cpu":
         return wish
-    raise Unavailable(f"device {wish!r} is not there; set it to auto, cpu or cuda.")
+    raise NoDevice(f"device {wish!r} is not there; set it to auto, cpu or cuda.")
 
 
 def _read(directory: Path, compute_type: str, device: str) -> tuple[torch.nn.Module, Tokenizer]:
@@ -102,7 +102,7 @@ def _dtype(compute_type: str, config: transformers.PretrainedConfig, device: str
     if compute_type in _DTYPES:
         return _DTYPES[compute_type]
     if compute_type != "default":
-        raise Unavailable(f"compute_type {compute_type!r} is none of default, {', '.join(_DTYPES)}.")
+        raise NoDevice(f"compute_type {compute_type!r} is none of default, {', '.join(_DTYPES)}.")
     stored = config.get_text_config(decoder=True).dtype or torch.float32
     return torch.float32 if device == "cpu" and stored == torch.float16 else stored
 

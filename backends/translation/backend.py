@@ -10,9 +10,10 @@ from pathlib import Path
 import ctranslate2
 from safetensors import SafetensorError
 
-from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
-from backends.errors import Unavailable, Unsupported
+from backends.base import EngineSpec, Health, ModelSpec, Progress, Report, placed
+from backends.errors import NoDevice, OutOfMemory, Unavailable, Unsupported
 from backends.inprocess.admission import Admission
+from backends.inprocess.batch import out_of_memory
 from backends.inprocess.conversion import converted
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
@@ -121,19 +122,21 @@ class TranslationBackend:
     def _open(self, model: ModelSpec, report: Report) -> Pipeline:
         try:
             directory = self._hub.locate(model, report)
-            engine = self._engine(directory, report)
+            engine = self._engine(directory, placed(self._spec, model), report)
             checkpoint = read_checkpoint(model.label, directory, engine.vocabulary)
             tokenizer = open_tokenizer(directory)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
+            if out_of_memory(error):
+                raise OutOfMemory(f"{model.label} needs more memory than there is left for it.") from error
             raise Unavailable(
                 f"{model.label} cannot be opened as a translation model: its files are incomplete, damaged or of another "
                 "kind of model. Fetch them again, or name another model."
             ) from error
         return Pipeline(checkpoint, detect(checkpoint, tokenizer.pieces), tokenizer, engine)
 
-    def _engine(self, directory: Path, report: Report) -> Engine:
-        device, compute_type = placement(self._spec)
-        store = self._spec.data / "converted"
+    def _engine(self, directory: Path, spec: EngineSpec, report: Report) -> Engine:
+        device, compute_type = placement(spec)
+        store = spec.data / "converted"
         try:
             kept = converted(directory, store=store, quantization=compute_type, copy=(), report=report)
         except Unavailable:  # not an architecture of CTranslate2's
@@ -144,14 +147,14 @@ class TranslationBackend:
 
 
 def placement(spec: EngineSpec) -> tuple[str, str]:
-    """Device and compute type: the GPU where there is one, and what is quickest there. Raises Unavailable without it."""
+    """Device and compute type: the GPU where there is one, and what is quickest there. Raises NoDevice without it."""
     has_cuda = ctranslate2.get_cuda_device_count() > 0
     device = ("cuda" if has_cuda else "cpu") if spec.device == "auto" else spec.device
     if device == "cuda" and not has_cuda:
-        raise Unavailable(f"{spec.name} is to run on CUDA, but there is no CUDA device; set its device to cpu or auto.")
+        raise NoDevice(f"{spec.name} is to run on CUDA, but there is no CUDA device; set its device to cpu or auto.")
     usual = "float16" if device == "cuda" else "int8"
     compute_type = usual if spec.compute_type in ("default", "auto") else spec.compute_type
     if compute_type not in ctranslate2.get_supported_compute_types(device):
         supported = ", ".join(sorted(ctranslate2.get_supported_compute_types(device)))
-        raise Unavailable(f"{compute_type!r} does not run on this {device}; compute types that do: {supported}.")
+        raise NoDevice(f"{compute_type!r} does not run on this {device}; compute types that do: {supported}.")
     return device, compute_type

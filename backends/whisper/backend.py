@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-from backends.base import EngineSpec, Health, ModelSpec, Report
+from backends.base import EngineSpec, Health, ModelSpec, Report, placed
 from backends.errors import Invalid, Unavailable, Unsupported
 from backends.inprocess.admission import Admission
 from backends.inprocess.batcher import Batcher
@@ -67,7 +67,7 @@ class WhisperBackend:
         """Find, convert and load the model, unless it is. Raises Unavailable with the way out."""
         async with self._one_load:
             if model not in self._models:
-                whisper = await self._loading.call(load, model, self._spec, self._hub, on_loop(report))
+                whisper = await self._loading.call(load, model, placed(self._spec, model), self._hub, on_loop(report))
                 self._models[model] = _Loaded(self._engine(model.label, whisper))
 
     async def unload(self, model: ModelSpec) -> None:

@@ -14,7 +14,8 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens
 
 from backends.base import EngineSpec, ModelSpec, Progress, Report
-from backends.errors import Unavailable
+from backends.errors import NoDevice, OutOfMemory, Unavailable
+from backends.inprocess.batch import out_of_memory
 from backends.inprocess.conversion import converted
 from backends.inprocess.hub import Hub, read_config
 
@@ -73,10 +74,10 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
             cpu_threads=_threads(),
             local_files_only=True,
         )
-    except (ValueError, RuntimeError) as error:
-        raise Unavailable(
-            f"{model.label} cannot be loaded on {device}: it is damaged, not Whisper, or more than the memory holds."
-        ) from error
+    except (ValueError, RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            raise OutOfMemory(f"{model.label} needs more memory than {device} has left.") from error
+        raise Unavailable(f"{model.label} cannot be loaded on {device}: it is damaged, or not Whisper.") from error
     report(Progress("load", 1, 1))
     return _assembled(parts, _shortest(directory))
 
@@ -103,16 +104,16 @@ def _shortest(directory: Path) -> int:
 
 
 def device_for(spec: EngineSpec) -> str:
-    """The device to load on, "cuda" or "cpu". Raises Unavailable when the one asked for is not there."""
+    """The device to load on, "cuda" or "cpu". Raises NoDevice when the one asked for is not there."""
     cuda = ctranslate2.get_cuda_device_count() > 0
     if spec.device not in {"auto", "cpu", "cuda"}:
-        raise Unavailable(f"device {spec.device!r} of engine {spec.name} is none of auto, cpu, cuda.")
+        raise NoDevice(f"device {spec.device!r} of engine {spec.name} is none of auto, cpu, cuda.")
     if spec.device == "cuda" and not cuda:
-        raise Unavailable(f"Engine {spec.name} wants device cuda, but no CUDA device is found; use cpu or auto.")
+        raise NoDevice(f"Engine {spec.name} wants device cuda, but no CUDA device is found; use cpu or auto.")
     device = "cuda" if cuda and spec.device != "cpu" else "cpu"
     known = {"default", "auto", *ctranslate2.get_supported_compute_types(device)}
     if spec.compute_type not in known:
-        raise Unavailable(
+        raise NoDevice(
             f"compute_type {spec.compute_type!r} of engine {spec.name} is not available on {device}; "
             f"use one of {', '.join(sorted(known))}."
         )

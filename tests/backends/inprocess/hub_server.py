@@ -15,11 +15,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class HubServer:
-    """A hub on loopback with one repository, `team/model`, and a record of the files asked for."""
+    """A hub on loopback with one repository, `team/model`, and a record of the files asked for.
+
+    gated: its files are behind a licence that nobody has accepted.
+    """
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     served: list[str] = field(default_factory=list)
+    gated: bool = False
 
 
 def handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
@@ -41,15 +45,15 @@ def handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                     for name, data in hub.files.items()
                 ]
                 body = json.dumps(tree).encode()
+            elif name in hub.files and hub.gated:
+                self.refuse(403, "GatedRepo")
+                return
             elif name in hub.files:
                 body = hub.files[name]
                 if send:
                     hub.served.append(name)
             else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.refuse(404, "RepoNotFound")
                 return
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -58,6 +62,12 @@ def handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if send:
                 self.wfile.write(body)
+
+        def refuse(self, status: int, why: str) -> None:
+            self.send_response(status)
+            self.send_header("X-Error-Code", why)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import ModelSpec, Progress
-from backends.errors import Unavailable
+from backends.errors import Licensed, NotCached, NotFound, Unavailable
 from backends.inprocess.hub import Hub, is_directory, is_model_id
 from tests.backends.inprocess.hub_server import HubServer
 
@@ -139,12 +139,20 @@ def test_a_repository_with_pickles_only_is_refused(tmp_path: Path, hub_server: H
 
 
 def test_a_repository_that_is_not_there_is_named(tmp_path: Path, hub_server: HubServer) -> None:
-    with pytest.raises(Unavailable, match=r"no other/model.*HF_TOKEN"):
+    with pytest.raises(NotFound, match=r"no other/model.*HF_TOKEN"):
         Hub(cache=tmp_path, endpoint=hub_server.url).locate(ModelSpec(source="other/model"), ignored)
 
 
+def test_a_repository_behind_a_licence_names_the_way_in(tmp_path: Path, hub_server: HubServer) -> None:
+    hub_server.files = {"config.json": CONFIG, "model.safetensors": WEIGHTS}
+    hub_server.gated = True
+    with pytest.raises(Licensed, match=r"team/model is behind a licence: accept it.*HF_TOKEN"):
+        Hub(cache=tmp_path, endpoint=hub_server.url).locate(MODEL, ignored)
+    assert hub_server.served == []
+
+
 def test_neither_cached_nor_reachable_names_the_ways_out(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"team/model.*HF_HOME.*local directory.*hf download team/model"):
+    with pytest.raises(NotCached, match=r"team/model.*HF_HOME.*local directory.*hf download team/model"):
         Hub(cache=tmp_path, endpoint="http://127.0.0.1:9").locate(MODEL, ignored)
 
 
