@@ -20,7 +20,8 @@ from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
 from proxy.http.server import Refuse
-from proxy.keys import DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC
+from proxy.http.users import make_users
+from proxy.keys import DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
@@ -58,11 +59,13 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[TRAFFIC] = traffic
     app[EVENTS] = events
     app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
+    app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
     app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, traffic)
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
+    app.on_cleanup.append(lambda app: app[USERS].close())
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
     return app
 

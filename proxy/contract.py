@@ -14,6 +14,7 @@ from proxy.errors import ApiError
 class Contract:
     """A dialect. prefixes: paths whose 404 and 405 it answers; public: paths that need no key.
 
+    own_users: it asks for tokens of its users by itself (proxy.http.users), so that no path of it needs a key.
     render_error: an error -> the JSON body (bytes) of this dialect.
     """
 
@@ -22,6 +23,7 @@ class Contract:
     render_error: Callable[[ApiError], bytes]
     prefixes: tuple[str, ...]
     public: frozenset[str] = frozenset()
+    own_users: bool = False
 
 
 def contract_of(path: str, contracts: Sequence[Contract]) -> Contract:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from proxy.events.bus import Bus
 from proxy.http.server import Refuse
+from proxy.http.users import Users
 from proxy.observability.metrics import Metrics
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.traffic import Traffic
@@ -16,5 +17,6 @@ DISPATCHER = web.AppKey("dispatcher", Dispatcher)
 METRICS = web.AppKey("metrics", Metrics)
 REFUSE = web.AppKey("refuse", Refuse)
 TRAFFIC = web.AppKey("traffic", Traffic)
+USERS = web.AppKey("users", Users)
 STARTED = web.AppKey("started", int)
 EVENTS = web.AppKey("events", Bus)

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import resource
 import signal
+from importlib import import_module
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -39,6 +41,7 @@ def serve(settings: Settings, registry: Registry, *, greet: bool = False) -> Non
     _check_parser()
     _allow_files(settings.max_connections)
     _check_device(settings, registry)
+    _check_token_keys(settings)
     uvloop.run(_serve(settings, registry, greet))
 
 
@@ -103,6 +106,17 @@ def _allow_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < wanted:
         structlog.get_logger("serve").warning("too few file descriptors for all connections", have=hard, wanted=wanted)
+
+
+def _check_token_keys(settings: Settings) -> None:
+    """Refuse a file of token keys that is not there, or of no use; a URL may come up later."""
+    source = settings.jwt_jwks
+    if source is None or "://" in source:
+        return
+    try:
+        import_module("proxy.http.jwks").parse_jwks(Path(source).read_bytes())
+    except (OSError, ValueError) as error:
+        raise StartError(f"SWITCHBOARD_JWT_JWKS={source}: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def _check_device(settings: Settings, registry: Registry) -> None:

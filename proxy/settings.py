@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+MIN_SECRET_BYTES = 32  # as many as SHA-256 has (RFC 7518, section 3.2)
 ALIGN_MODEL = re.compile("WHISPERX_ALIGN_MODEL_[A-Z]{2,3}")
 
 
@@ -45,6 +47,20 @@ class Settings(BaseSettings):
     open_without_keys: bool = Field(
         False,
         description="Say `true` to listen beyond loopback without keys: everyone who reaches the port may use it.",
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="Secret (32 bytes or more) that users' tokens for `/api/ai` are signed with, by HS256."
+    )
+    jwt_jwks: str | None = Field(
+        None,
+        min_length=1,
+        description="Or the public keys that sign them, by RS256 or ES256: a JWKS file, or its https URL.",
+    )
+    jwt_audience: str | None = Field(
+        None, min_length=1, description="The `aud` that tokens must have, if they must have one."
+    )
+    jwt_issuer: str | None = Field(
+        None, min_length=1, description="The `iss` that tokens must have, if they must have one."
     )
     drain_seconds: float = Field(30.0, ge=0, description="How long running requests may go on after SIGTERM.")
 
@@ -147,12 +163,16 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the door."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.host)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load_settings() -> Settings:
@@ -168,6 +188,7 @@ def load_settings() -> Settings:
             f"SWITCHBOARD_HOST={settings.host} is reachable from other machines, and SWITCHBOARD_API_KEYS is empty. "
             "Set keys, listen on 127.0.0.1, or say SWITCHBOARD_OPEN_WITHOUT_KEYS=true."
         )
+    _refuse_weak_tokens(settings)
     return settings
 
 
@@ -184,6 +205,32 @@ def _variable_of(name: str, field: FieldInfo) -> str:
 
 def _variable(name: str) -> str:
     return variables().get(name, name)
+
+
+def _refuse_weak_tokens(settings: Settings) -> None:
+    secret, keys = settings.jwt_secret, settings.jwt_jwks
+    if secret is not None and keys is not None:
+        raise SettingsError(
+            "SWITCHBOARD_JWT_SECRET and SWITCHBOARD_JWT_JWKS are both set: tokens are checked one way. Unset one."
+        )
+    if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise SettingsError(
+            f"SWITCHBOARD_JWT_SECRET is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed. Make one: openssl rand -hex 32"
+        )
+    if keys is not None and "://" in keys and not _fetched_safely(keys):
+        raise SettingsError(
+            f"SWITCHBOARD_JWT_JWKS={keys} is not an https URL: whoever stands between could choose the keys. Use https, or a file."
+        )
+    if secret is None and keys is None and (settings.jwt_audience or settings.jwt_issuer):
+        raise SettingsError(
+            "SWITCHBOARD_JWT_AUDIENCE or SWITCHBOARD_JWT_ISSUER is set, and nothing to check tokens with: "
+            "set SWITCHBOARD_JWT_SECRET or SWITCHBOARD_JWT_JWKS."
+        )
+
+
+def _fetched_safely(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

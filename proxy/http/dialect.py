@@ -24,6 +24,10 @@ class Dialect(Protocol):
         """Paths that need no key."""
 
     @property
+    def own_users(self) -> bool:
+        """Whether it asks for its users' tokens by itself: no path of it needs a key."""
+
+    @property
     def render_error(self) -> Callable[[ApiError], bytes]:
         """An error -> the JSON body of this dialect."""
 

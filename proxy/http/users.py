@@ -1,0 +1,86 @@
+"""Who is asking: the user that stands behind a bearer token, for contracts that keep something for each of them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from importlib import import_module
+from typing import Protocol, cast
+
+from proxy.errors import ApiError, ErrorCode
+from proxy.http.auth import Keys
+from proxy.settings import Settings
+
+LOCAL_USER = ""
+"""Everyone who comes in by an open door; no token can name this user."""
+
+
+class Users(Protocol):
+    """How bearer tokens become users."""
+
+    async def user(self, token: str) -> str:
+        """The user whom this token names. Raises UNAUTHORIZED, or UNAVAILABLE when it cannot be checked now."""
+
+    async def close(self) -> None:
+        """Stop what goes on in the background."""
+
+
+def make_users(settings: Settings) -> Users:
+    """What the settings say: JSON Web Tokens, else API keys, else, on loopback alone, anyone."""
+    if settings.jwt_secret is not None or settings.jwt_jwks is not None:
+        # PyJWT with its cryptography takes 10 MB: only who is asked for tokens pays that.
+        return cast("Users", import_module("proxy.http.tokens").make_tokens(settings))
+    if settings.api_keys:
+        return KeyHolders(Keys(key.get_secret_value() for key in settings.api_keys))
+    return Anyone() if settings.loopback else Nobody()
+
+
+def bearer(authorization: str | None) -> str:
+    """The token in an `Authorization` header. Raises UNAUTHORIZED."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise unauthorized("No token provided. Send one as `Authorization: Bearer TOKEN`.", challenge="Bearer")
+    return token.strip()
+
+
+def unauthorized(message: str, *, challenge: str = 'Bearer error="invalid_token"') -> ApiError:
+    """The error for a token that is not accepted (RFC 6750, section 3)."""
+    return ApiError(ErrorCode.UNAUTHORIZED, message, headers={"WWW-Authenticate": challenge})
+
+
+class KeyHolders:
+    """Where there are API keys and no tokens, each key is a user."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def user(self, token: str) -> str:
+        """The holder of this key. Raises UNAUTHORIZED."""
+        self._keys.check(f"Bearer {token}")
+        return f"key {sha256(token.encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+    async def close(self) -> None:
+        """Nothing goes on."""
+
+
+class Anyone:
+    """The open door of one's own machine: any token will do, and all of them are one user."""
+
+    async def user(self, token: str) -> str:
+        """The local user."""
+        return LOCAL_USER
+
+    async def close(self) -> None:
+        """Nothing goes on."""
+
+
+class Nobody:
+    """An open door that other machines reach: there is no telling its users apart."""
+
+    async def user(self, token: str) -> str:
+        """Raises UNAUTHORIZED."""
+        raise unauthorized(
+            "This server has no way to check tokens: set SWITCHBOARD_JWT_SECRET or SWITCHBOARD_JWT_JWKS."
+        )
+
+    async def close(self) -> None:
+        """Nothing goes on."""
