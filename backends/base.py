@@ -27,7 +27,7 @@ class EngineSpec:
     align_models: language code -> wav2vec2 model that times its words; diarization_model: a pyannote pipeline. Directory or
     hub id each. max_queued_seconds: of audio, accepted and not yet transcribed; max_queued_characters: of text, likewise not
     yet translated; max_batch, max_wait_ms: how many pieces of work (half minutes, sentences) run in one call of a pipeline,
-    and how long the first waits for others; None = what suits the pipeline.
+    and how long the first waits for others; cpu_threads: of one call of a speech model on a CPU. None = what suits the pipeline.
     """
 
     name: str
@@ -43,6 +43,7 @@ class EngineSpec:
     max_queued_characters: int = 1_000_000
     max_batch: int | None = None
     max_wait_ms: float | None = None
+    cpu_threads: int | None = None
     align_models: Mapping[str, str] = field(default_factory=dict)
     diarization_model: str | None = None
     isolation: Literal["thread", "process"] = "thread"
@@ -52,8 +53,9 @@ class EngineSpec:
 class ModelSpec:
     """A model as its engine knows it: the served name (remote), or a Hugging Face id or local directory (in-process).
 
-    task: the Hugging Face task that a pipeline is made for. No part of its identity are its name, which clients call it,
-    and the device and compute_type to load it with in place of its engine's own.
+    task: the Hugging Face task that a pipeline is made for; variant: tells loads of one model apart that are computed
+    differently, side by side. No part of its identity are its name, which clients call it, and the device, compute_type and
+    cpu_threads to load it with in place of its engine's own.
     """
 
     source: str
@@ -62,6 +64,8 @@ class ModelSpec:
     name: str = field(default="", compare=False)
     device: str | None = field(default=None, compare=False)
     compute_type: str | None = field(default=None, compare=False)
+    cpu_threads: int | None = field(default=None, compare=False)
+    variant: str = ""
 
     @property
     def label(self) -> str:
@@ -70,8 +74,13 @@ class ModelSpec:
 
 
 def placed(engine: EngineSpec, model: ModelSpec) -> EngineSpec:
-    """The engine's settings, with the device and compute type that the model is to be loaded with."""
-    return replace(engine, device=model.device or engine.device, compute_type=model.compute_type or engine.compute_type)
+    """The engine's settings, with the device, compute type and threads that the model is to be loaded with."""
+    return replace(
+        engine,
+        device=model.device or engine.device,
+        compute_type=model.compute_type or engine.compute_type,
+        cpu_threads=model.cpu_threads or engine.cpu_threads,
+    )
 
 
 @dataclass(frozen=True, slots=True)

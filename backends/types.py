@@ -113,7 +113,11 @@ class Transcribe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Translate:
-    """Translate each text. source and target: language codes as the caller wrote them; None = the model's only pair."""
+    """Translate each text. source and target: language codes as the caller wrote them; None = the model's only pair.
+
+    max_input_length: tokens of each text, what is beyond is left out; max_new_tokens: of each sentence's translation;
+    batch_size: most sentences in one call of the model, those of other requests among them.
+    """
 
     texts: tuple[str, ...]
     source: str | None = None
@@ -124,6 +128,7 @@ class Translate:
     max_input_length: int | None = None
     max_new_tokens: int | None = None
     early_stopping: bool | None = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,13 +36,22 @@ class Backlog(Generic[Key, Job]):
     A batch is due when `max_batch` jobs of one key wait, or when one has waited `max_wait` seconds. It begins with the
     owner whose last turn was longest ago and takes one job from each owner in turn: however many jobs others have, an
     owner waits for at most as many batches as there were owners before it. An owner's jobs of one key stay in order.
-    left: whether nobody waits for a job any more; such jobs are dropped when their turn comes.
+    left: whether nobody waits for a job any more; such jobs are dropped when their turn comes. limit: the most jobs that a
+    batch of this key takes, where that is fewer than max_batch.
     """
 
-    def __init__(self, *, max_batch: int, max_wait: float, left: Callable[[Job], bool] = lambda _: False) -> None:
+    def __init__(
+        self,
+        *,
+        max_batch: int,
+        max_wait: float,
+        left: Callable[[Job], bool] = lambda _: False,
+        limit: Callable[[Key], int | None] = lambda _: None,
+    ) -> None:
         self._max_batch = max_batch
         self._max_wait = max_wait
         self._left = left
+        self._limit = limit
         # One owner's jobs of one key stand in a line, each with the second since when it waits.
         self._lines: dict[Key, dict[Hashable, deque[tuple[float, Job]]]] = {}
         self._turns: dict[Hashable, int] = {}
@@ -98,11 +107,11 @@ class Backlog(Generic[Key, Job]):
                 self._fitted = 0
 
     def _pick(self, key: Key) -> Iterator[Job]:
-        """Up to `room` jobs of key, one of each owner in turn; who gave one goes to the end of the turns."""
+        """As many jobs of key as a batch takes, one of each owner in turn; who gave one goes to the end of the turns."""
         owners = sorted(self._lines[key], key=self._turns.__getitem__)
-        taken = 0
-        while owners and taken < self._room:
-            for owner in owners[: self._room - taken]:
+        taken, room = 0, self._room_for(key)
+        while owners and taken < room:
+            for owner in owners[: room - taken]:
                 _, job = self._lines[key][owner].popleft()
                 yield job
                 taken += 1
@@ -110,9 +119,12 @@ class Backlog(Generic[Key, Job]):
             owners = [owner for owner in owners if self._lines[key][owner]]
         self._forget_empty()
 
+    def _room_for(self, key: Key) -> int:
+        return min(self._room, self._limit(key) or self._room)
+
     def _due_at(self, key: Key) -> float:
         lines = self._lines[key].values()
-        if sum(map(len, lines)) >= self._room:
+        if sum(map(len, lines)) >= self._room_for(key):
             return float("-inf")
         return min(line[0][0] for line in lines) + self._max_wait
 

@@ -28,7 +28,8 @@ class Batcher(Generic[Key, Job, Result]):
 
     compute(key, jobs) blocks, and returns one result for each job, in order. It is called again for parts of the same
     batch when it raises, so it must change nothing but its results. A batch waits for mates for at most `max_wait_ms`
-    after its oldest job came, and for no longer than the thread is free.
+    after its oldest job came, and for no longer than the thread is free. limit: the most jobs of this key in one batch;
+    None = max_batch.
     """
 
     def __init__(
@@ -38,11 +39,15 @@ class Batcher(Generic[Key, Job, Result]):
         *,
         max_batch: int,
         max_wait_ms: float,
+        limit: Callable[[Key], int | None] = lambda _: None,
     ) -> None:
         self._name = name
         self._compute = compute
         self._backlog: Backlog[Key, _Ticket[Job, Result]] = Backlog(
-            max_batch=max_batch, max_wait=max_wait_ms / 1000, left=lambda ticket: ticket.future.done()
+            max_batch=max_batch,
+            max_wait=max_wait_ms / 1000,
+            left=lambda ticket: ticket.future.done(),
+            limit=limit,
         )
         self._thread = Executor(name)
         self._work = asyncio.Event()

@@ -21,7 +21,8 @@ class Decoding:
     """Options of a search; sentences with equal ones may share a batch.
 
     early_stopping: stop at beam_size finished candidates instead of looking on for better ones;
-    length_penalty: exponent of the length by which a score is divided; max_new_tokens: per sentence.
+    length_penalty: exponent of the length by which a score is divided; max_new_tokens: per sentence; batch_size: most
+    sentences in one call, None = as many as the engine takes.
     """
 
     beam_size: int
@@ -29,6 +30,7 @@ class Decoding:
     length_penalty: float
     no_repeat_ngram_size: int
     max_new_tokens: int
+    batch_size: int | None = None
 
 
 def checkpoint_decoding(generation: Mapping[str, Json], room: int) -> Decoding:
@@ -52,6 +54,7 @@ def choose(request: Translate, default: Decoding, room: int) -> Decoding:
     _check("no_repeat_ngram_size", request.no_repeat_ngram_size, 0)
     _check("max_input_length", request.max_input_length, 1)
     _check("max_new_tokens", request.max_new_tokens, 1)
+    _check("batch_size", request.batch_size, 1)
     penalty = request.length_penalty
     if penalty is not None and not isfinite(penalty):
         raise Invalid(f"length_penalty must be a finite number, not {penalty}.", param="length_penalty")
@@ -61,6 +64,7 @@ def choose(request: Translate, default: Decoding, room: int) -> Decoding:
         length_penalty=_first(penalty, default.length_penalty),
         no_repeat_ngram_size=_first(request.no_repeat_ngram_size, default.no_repeat_ngram_size),
         max_new_tokens=min(_first(request.max_new_tokens, default.max_new_tokens), room),
+        batch_size=request.batch_size,
     )
 
 

@@ -48,7 +48,11 @@ class Translator:
         self._preparing = preparing
         self._max_batch = max_batch
         self._batcher: Batcher[Decoding, Framed, str] = Batcher(
-            name, pipeline.search, max_batch=max_batch, max_wait_ms=max_wait_ms
+            name,
+            pipeline.search,
+            max_batch=max_batch,
+            max_wait_ms=max_wait_ms,
+            limit=lambda options: options.batch_size,
         )
 
     @property

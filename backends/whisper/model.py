@@ -71,7 +71,7 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
             str(directory),
             device=device,
             compute_type=_compute(spec, device),
-            cpu_threads=_threads(),
+            cpu_threads=spec.cpu_threads or _threads(),
             local_files_only=True,
         )
     except (ValueError, RuntimeError, MemoryError) as error:

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,20 @@ def test_a_newcomer_waits_for_no_more_batches_than_owners_were_there_before(
             log.add(piece.owner, piece.key, piece, 0.0)
     assert batch is not None
     assert batches <= len({owner for owner, _ in who})
+
+
+def test_a_key_may_have_a_limit_of_its_own() -> None:
+    log = backlog(4, limit=lambda key: {"a": 2, "b": 9, "c": None}[key])
+    for key in "abc":
+        for number in range(5):
+            log.add(0, key, Piece(0, key, number), 0.0)
+    sizes: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+    while (batch := log.take(WAIT)) is not None:
+        sizes[batch.key].append(len(batch.jobs))
+    assert sizes == {"a": [2, 2, 1], "b": [4, 1], "c": [4, 1]}
+    for number in range(2):
+        log.add(0, "a", Piece(0, "a", number), 0.0)
+    assert log.due_at() == -math.inf
 
 
 def test_an_hour_long_file_leaves_room_for_a_clip() -> None:

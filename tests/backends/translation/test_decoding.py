@@ -49,6 +49,7 @@ def test_at_most_what_the_model_can_hold() -> None:
         ("no_repeat_ngram_size", -1),
         ("max_input_length", 0),
         ("max_new_tokens", 0),
+        ("batch_size", 0),
     ],
 )
 def test_what_means_nothing_is_refused(param: str, value: float) -> None:

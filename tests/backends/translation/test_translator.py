@@ -126,6 +126,18 @@ async def test_languages_of_different_requests_share_a_call(translator: Translat
     assert gate.sizes == [1, len(PAIRS)]
 
 
+async def test_a_request_may_have_its_sentences_in_smaller_calls(translator: Translator, gate: Gate) -> None:
+    first = await busy(translator, gate)
+    texts = tuple(text for source, _, text in PAIRS if source == "en") * 5
+    small = Translate(texts=texts, source="en", target="fr", batch_size=2)
+    task = asyncio.create_task(answered(translator, small))
+    await waiting(translator, len(texts))
+    gate.go.set()
+    assert await task == ["Mon chien dort."] * 5
+    await first
+    assert gate.sizes == [1, 2, 2, 1]
+
+
 async def test_each_request_has_its_own_options(translator: Translator, gate: Gate) -> None:
     first = await busy(translator, gate)
     request = Translate(texts=("My dog sees my dog.",), source="en", target="fr")

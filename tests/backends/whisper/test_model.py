@@ -5,8 +5,9 @@ from shutil import copytree
 
 import ctranslate2
 import pytest
+from faster_whisper import WhisperModel
 
-from backends.base import EngineSpec, ModelSpec, Progress
+from backends.base import EngineSpec, ModelSpec, Progress, placed
 from backends.errors import Unavailable
 from backends.inprocess.hub import Hub
 from backends.whisper.model import device_for, load
@@ -81,6 +82,20 @@ def test_a_model_without_its_tokenizer_is_refused_and_none_is_fetched(
     (directory / "tokenizer.json").unlink()
     with pytest.raises(Unavailable, match=r"tokenizer\.json"):
         load(ModelSpec(source=str(directory)), spec, Hub(), ignored)
+
+
+def test_as_many_threads_as_are_said(spec: EngineSpec, nano: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
+    def spy(*args: object, cpu_threads: int, **options: object) -> WhisperModel:
+        opened.append(cpu_threads)
+        return WhisperModel(*args, cpu_threads=cpu_threads, **options)
+
+    monkeypatch.setattr("backends.whisper.model.WhisperModel", spy)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for threads in (None, 2):
+        load(nano, placed(spec, replace(nano, cpu_threads=threads)), Hub(), ignored)
+    assert opened == [0, 2]
 
 
 @without_cuda
