@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from backends.base import EngineSpec
 from backends.errors import Unsupported
+from backends.inprocess.audio import Samples
 from backends.inprocess.executor import Executor
 from backends.inprocess.hub import Hub
 from backends.types import Diarize, Event, Segment, Speech, Transcribe
 from backends.whisper.align import Aligner
-from backends.whisper.audio import Samples
 from backends.whisper.diarize import Diarizer
 from backends.whisper.diarize_assign import assign
 from backends.whisper.diarize_names import Turn

@@ -10,9 +10,9 @@ from typing import Protocol, cast
 
 from backends.base import EngineSpec, ModelSpec
 from backends.errors import Broken, Unavailable, Unsupported
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.inprocess.hub import Hub, read_config
 from backends.types import Segment, Word
-from backends.whisper.audio import SAMPLE_RATE, Samples
 from backends.whisper.model import device_for
 from backends.whisper.timeline import Timeline
 

@@ -8,8 +8,8 @@ import torch
 from whisperx.alignment import backtrack, get_trellis, load_align_model, merge_repeats
 
 from backends.errors import Unavailable
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.whisper.align import Span
-from backends.whisper.audio import SAMPLE_RATE, Samples
 
 # The least that wav2vec2's convolutions take.
 SHORTEST = 400

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from backends.base import EngineSpec, Health, ModelSpec, Report, placed
 from backends.errors import Invalid, Unavailable, Unsupported
 from backends.inprocess.admission import Admission
+from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
 from backends.inprocess.batcher import Batcher
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
@@ -18,7 +19,6 @@ from backends.inprocess.ordered import in_order
 from backends.types import Event, Request, Transcribe
 from backends.whisper import passages
 from backends.whisper.after import After, asked
-from backends.whisper.audio import SAMPLE_RATE, Samples, decode
 from backends.whisper.decoding import Decoder
 from backends.whisper.model import Whisper, device_for, load
 from backends.whisper.transcription import Engine, Transcription

@@ -10,8 +10,8 @@ from typing import Protocol, cast
 
 from backends.base import EngineSpec
 from backends.errors import Broken, Invalid, MediaRefused, Unavailable, Unsupported
+from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
 from backends.types import Diarize
-from backends.whisper.audio import SAMPLE_RATE, Samples, decode
 from backends.whisper.diarize_names import Print, Turn, named
 from backends.whisper.model import device_for
 

@@ -10,8 +10,8 @@ import torch
 from pyannote.audio import Pipeline
 
 from backends.errors import Unavailable
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.inprocess.hub import is_directory, is_model_id
-from backends.whisper.audio import SAMPLE_RATE, Samples
 from backends.whisper.diarize_names import Print, Turn
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from backends.errors import Invalid
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.types import Vad
-from backends.whisper.audio import SAMPLE_RATE, Samples
 
 Span: TypeAlias = tuple[int, int]
 

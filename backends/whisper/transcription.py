@@ -11,11 +11,11 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from backends.errors import BackendError, Broken
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.inprocess.batcher import Batcher
 from backends.inprocess.executor import Executor
 from backends.inprocess.ordered import in_order
 from backends.types import Segment, Speech, Transcribe
-from backends.whisper.audio import SAMPLE_RATE, Samples
 from backends.whisper.cutting import Cut, cut
 from backends.whisper.decoding import Align, Aligned, Decode, Features, Heard, Job, Key, Result, Transcript, Window
 from backends.whisper.fallback import Attempt, accepted, best, compression_ratio, silent

@@ -22,7 +22,7 @@ from transformers import (
 
 import backends
 from backends.base import EngineSpec, ModelSpec
-from backends.whisper.audio import SAMPLE_RATE, Samples
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 
 if TYPE_CHECKING:
     from pyannote.audio import Model

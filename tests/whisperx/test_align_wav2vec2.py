@@ -9,10 +9,10 @@ import pytest
 
 from backends.base import EngineSpec, ModelSpec
 from backends.errors import Unavailable
+from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
 from backends.inprocess.hub import Hub
 from backends.types import Segment
 from backends.whisper.align import Aligner
-from backends.whisper.audio import SAMPLE_RATE, Samples, decode
 from tests.whisperx.conftest import cached
 
 pytest.importorskip("whisperx", reason="needs requirements/cuda.lock (make test-whisperx)")

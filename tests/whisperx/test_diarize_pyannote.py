@@ -14,8 +14,8 @@ import pytest
 
 from backends.base import EngineSpec
 from backends.errors import Invalid, MediaRefused, Unavailable
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.types import Diarize
-from backends.whisper.audio import SAMPLE_RATE, Samples
 from backends.whisper.diarize import Diarizer
 from tests.whisperx.conftest import cached
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from backends.whisper.audio import SAMPLE_RATE, Samples
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 
 # name -> (muxer, encoder, sample rate of the encoder)
 ENCODERS = {

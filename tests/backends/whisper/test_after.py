@@ -13,10 +13,10 @@ import pytest
 
 from backends.base import EngineSpec
 from backends.errors import Invalid, Unsupported
+from backends.inprocess.audio import Samples
 from backends.types import Diarize, Event, Segment, Speech, Transcribe, Word
 from backends.whisper.after import After, asked
 from backends.whisper.align import Aligner
-from backends.whisper.audio import Samples
 from backends.whisper.diarize import Diarizer
 from backends.whisper.diarize_names import Turn
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from backends.base import EngineSpec
 from backends.errors import Unsupported
+from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.types import Segment
 from backends.whisper.align import Aligner, Span, split, timed
-from backends.whisper.audio import SAMPLE_RATE, Samples
 
 ALIGNING = EngineSpec(name="speech", kind="whisper", align_models={"en": "/models/english"})
 

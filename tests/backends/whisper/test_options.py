@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from backends.base import EngineSpec, ModelSpec, Progress
+from backends.inprocess.audio import SAMPLE_RATE, decode
 from backends.types import Event, Segment, Speech, TokenLogprob, Transcribe, Vad
-from backends.whisper.audio import SAMPLE_RATE, decode
 from backends.whisper.backend import WhisperBackend
 from tests.backends.whisper.conftest import Clip
 from tests.backends.whisper.containers import encode, tone

@@ -6,8 +6,8 @@ from faster_whisper.vad import VadOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
 from backends.types import Vad
-from backends.whisper.audio import SAMPLE_RATE, Samples, decode
 from backends.whisper.passages import WINDOW, Passage, Span, passages
 from tests.backends.whisper.conftest import Clip
 

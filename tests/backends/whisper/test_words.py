@@ -10,8 +10,8 @@ import pytest
 from faster_whisper import WhisperModel
 
 from backends.base import ModelSpec
+from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
 from backends.types import Segment, Speech, Transcribe
-from backends.whisper.audio import SAMPLE_RATE, Samples, decode
 from backends.whisper.backend import WhisperBackend
 from tests.backends.whisper.conftest import Clip
 from tests.backends.whisper.containers import ENCODERS, encode

@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 
 import backends
 from backends.base import EngineSpec, ModelSpec
-from backends.whisper.audio import SAMPLE_RATE
+from backends.inprocess.audio import SAMPLE_RATE
 from proxy.http import multipart
 from proxy.http.multipart import FormParser
 from proxy.registry.models import ModelEntry, Registry

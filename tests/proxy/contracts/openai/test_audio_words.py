@@ -18,8 +18,8 @@ from openai.types.audio import TranscriptionVerbose
 
 import backends
 from backends.base import EngineSpec, ModelSpec
+from backends.inprocess.audio import decode
 from backends.inprocess.hub import Hub
-from backends.whisper.audio import decode
 from backends.whisper.model import load
 from tests.backends.whisper.containers import ENCODERS, encode
 from tests.support import one_model, serve_app

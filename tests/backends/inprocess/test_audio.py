@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.errors import MediaRefused
-from backends.whisper.audio import SAMPLE_RATE, container_of, decode
+from backends.inprocess.audio import SAMPLE_RATE, container_of, decode, resampled
 from tests.backends.whisper.containers import ENCODERS, encode, tone, wav
 
 SECONDS = 3.0
@@ -171,3 +171,15 @@ def test_damaged_files_decode_or_are_refused_and_nothing_else(name: str, data: s
         assert refused.message
     else:
         assert 0 < len(samples) <= MAX * SAMPLE_RATE
+
+
+def test_other_rates_are_decoded_to_and_resampled_to() -> None:
+    assert len(decode(FILES["flac"], max_seconds=MAX, rate=48_000)) / 48_000 == pytest.approx(SECONDS, abs=0.15)
+    samples = tone(SECONDS)
+    assert resampled(samples, SAMPLE_RATE, SAMPLE_RATE) is samples
+    faster = resampled(samples, SAMPLE_RATE, 48_000)
+    spectrum, original = np.abs(np.fft.rfft(faster)), np.abs(np.fft.rfft(samples))
+    assert len(faster) / 48_000 == pytest.approx(SECONDS, abs=0.05)
+    assert int(spectrum.argmax()) == pytest.approx(int(original.argmax()), abs=2)
+    with pytest.raises(MediaRefused, match="samples a second"):
+        resampled(samples, 1, SAMPLE_RATE)

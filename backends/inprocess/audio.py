@@ -32,8 +32,10 @@ EXACT = {"flac", "mov", "matroska"}
 MISSING_SECONDS = 0.5
 
 
-def decode(data: bytes, *, max_seconds: float, stopped: Callable[[], bool] = lambda: False) -> Samples:
-    """The first audio track of a file as mono samples at 16 kHz, in -1..1. Blocks; returns early once stopped().
+def decode(
+    data: bytes, *, max_seconds: float, rate: int = SAMPLE_RATE, stopped: Callable[[], bool] = lambda: False
+) -> Samples:
+    """The first audio track of a file as mono samples in -1..1, rate of them a second. Blocks; returns early once stopped().
 
     Memory is bounded by max_seconds, whatever the file claims or unpacks to. Raises MediaRefused for anything that is
     not whole audio in an accepted container, and for more than max_seconds of it (too_large).
@@ -42,11 +44,11 @@ def decode(data: bytes, *, max_seconds: float, stopped: Callable[[], bool] = lam
     if demuxer == "wav" and len(data) + 1 < (declared := int.from_bytes(data[4:8], "little") + 8) < UNKNOWN_SIZE:
         raise _cut_short(f"{len(data)} bytes of the {declared} that its header announces")
     samples = bytearray()
-    limit = int(max_seconds * SAMPLE_RATE) * np.dtype(np.float32).itemsize
+    limit = int(max_seconds * rate) * np.dtype(np.float32).itemsize
     try:
         with _opened(data, demuxer) as container:
             stream = _audio_stream(container)
-            for block in _resampled(_frames(container, stream)):
+            for block in _resampled(_frames(container, stream), rate):
                 samples += block
                 if len(samples) > limit:
                     raise MediaRefused(
@@ -62,8 +64,18 @@ def decode(data: bytes, *, max_seconds: float, stopped: Callable[[], bool] = lam
         ) from error
     result = np.frombuffer(samples, np.float32)
     if not stopped():
-        _check_length(len(result) / SAMPLE_RATE, promised)
+        _check_length(len(result) / rate, promised)
     return result
+
+
+def resampled(samples: Samples, rate: int, wanted: int) -> Samples:
+    """Mono samples of one rate as samples of another. Raises MediaRefused for rates that no audio has."""
+    _check_shape(rate, 1)
+    if rate == wanted:
+        return samples
+    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
+    frame.sample_rate = rate
+    return np.frombuffer(b"".join(_resampled(iter([frame]), wanted)), np.float32)
 
 
 def container_of(data: bytes) -> str:
@@ -129,16 +141,16 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
         yield from frames
 
 
-def _resampled(frames: Iterator[AudioFrame]) -> Iterator[bytes]:
-    """Blocks of float32 bytes, mono at 16 kHz. A change of format midway, as in chained Ogg, starts a new resampler."""
+def _resampled(frames: Iterator[AudioFrame], rate: int) -> Iterator[bytes]:
+    """Blocks of float32 bytes, mono at rate. A change of format midway, as in chained Ogg, starts a new resampler."""
     shape: tuple[str, str, int] | None = None
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
     for frame in frames:
         if shape != (now := (frame.format.name, frame.layout.name, frame.sample_rate)):
             _check_shape(frame.sample_rate, frame.layout.nb_channels)
             if shape is not None:
                 yield from _blocks(resampler, None)
-                resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+                resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
             shape = now
         frame.pts = None  # the samples count, not the times written beside them
         yield from _blocks(resampler, frame)
