@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     INVALID = "invalid"
     UNSUPPORTED = "unsupported"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     MODEL_NOT_FOUND = "model_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -38,6 +39,7 @@ STATUS = {
     ErrorCode.INVALID: 400,
     ErrorCode.UNSUPPORTED: 400,
     ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.MODEL_NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,

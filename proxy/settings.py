@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32  # as many as SHA-256 has (RFC 7518, section 3.2)
+ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 ALIGN_MODEL = re.compile("WHISPERX_ALIGN_MODEL_[A-Z]{2,3}")
 
 
@@ -47,6 +48,11 @@ class Settings(BaseSettings):
     open_without_keys: bool = Field(
         False,
         description="Say `true` to listen beyond loopback without keys: everyone who reaches the port may use it.",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Web sites besides this server's own whose pages may open WebSockets, as `https://host[:port]`, "
+        "comma-separated.",
     )
     jwt_secret: SecretStr | None = Field(
         None, description="Secret (32 bytes or more) that users' tokens for `/api/ai` are signed with, by HS256."
@@ -92,6 +98,9 @@ class Settings(BaseSettings):
     max_queued_characters: int = Field(
         1_000_000, ge=1, description="Most text that may wait for a translation engine of this process, in characters."
     )
+
+    max_caption_streams: int = Field(16, ge=1, description="Most audio streams captioned live at once.")
+    max_caption_seconds: float = Field(14400.0, gt=0, description="Longest live audio stream captioned, in seconds.")
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -148,10 +157,18 @@ class Settings(BaseSettings):
     def _split_ports(cls, value: object) -> object:
         return tuple(int(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "allowed_origins", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is no origin: write https://host or https://host:port, in lower case")
+        return value
 
     @field_validator("ports")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from proxy.events.replay import Missed, Past, Record
@@ -18,27 +18,29 @@ PACED = 4096
 
 
 class Listener:
-    """One reader of events.
+    """One reader of events. dropped: set when it let too many wait; it gets no more, and may come back to resume."""
 
-    missed: what it is told first, since it asked for it; dropped: set when it let too many wait, and gets no more.
-    """
-
-    def __init__(self, sid: str | None, missed: Missed, room: int) -> None:
+    def __init__(self, sid: str | None, room: int) -> None:
         self.sid = sid
-        self.missed = missed
         self.dropped = asyncio.Event()
-        self._waiting = deque(missed.records)
-        self._room = room + len(missed.records)
+        self._waiting: deque[Record] = deque()
+        self._room = self._limit = room
         self._news = asyncio.Event()
 
     def put(self, record: Record) -> bool:
         """Let a record wait; False when there is no room for it."""
-        if len(self._waiting) >= self._room:
+        if len(self._waiting) >= self._limit:
             self.dropped.set()
             return False
         self._waiting.append(record)
         self._news.set()
         return True
+
+    def begin_with(self, records: Sequence[Record]) -> None:
+        """Forget what waits, and let these wait instead, beside as many as ever."""
+        self._waiting = deque(records)
+        self._limit = self._room + len(records)
+        self._news.set()
 
     async def next(self) -> Record:
         """The next record, as soon as there is one."""
@@ -96,15 +98,20 @@ class Bus:
             self._past.forget(sid)
 
     @contextmanager
-    def listen(self, sid: str | None, *, after: int | None = None) -> Iterator[Listener]:
-        """Hear what concerns everybody and, if one is named, a session. after: begin with what came since this seq."""
-        missed = Missed((), gap=False) if after is None else self._past.after(after, sid)
-        listener = Listener(sid, missed, self._room)
+    def listen(self, sid: str | None) -> Iterator[Listener]:
+        """Hear from now on what concerns everybody and, if one is named, a session."""
+        listener = Listener(sid, self._room)
         self._set(sid, self._listeners.get(sid, set()) | {listener})
         try:
             yield listener
         finally:
             self._set(sid, self._listeners.get(sid, set()) - {listener})
+
+    def resume(self, listener: Listener, after: int) -> Missed:
+        """Let it begin with what came after this seq, as far as that is known, whatever it has read; what that is."""
+        missed = self._past.after(after, listener.sid)
+        listener.begin_with(missed.records)
+        return missed
 
     def _set(self, sid: str | None, members: set[Listener]) -> None:
         if members:

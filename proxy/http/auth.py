@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.dialect import DialectOf, Handler
+from proxy.http.websocket import bearer_of
 
 
 class Keys:
@@ -39,7 +40,9 @@ def authenticate(keys: Keys, dialect_of: DialectOf) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         dialect = dialect_of(request.path)
         if request.path not in dialect.public and not dialect.own_users:
-            keys.check(request.headers.get("Authorization"))
+            keys.check(
+                request.headers.get(hdrs.AUTHORIZATION) or bearer_of(request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL))
+            )
         return await handler(request)
 
     return middleware

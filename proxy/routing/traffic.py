@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 CUT_SECONDS = 2.0
 
 
 class Traffic:
-    """Counts requests in flight by (model, engine). Draining starts once, for good."""
+    """Counts requests in flight by (model, engine). Draining starts once, for good; `leaving` is set then."""
 
     def __init__(self) -> None:
         self.draining = False
+        self.leaving = asyncio.Event()
         self.preloading = False
         self.in_flight: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -35,14 +38,22 @@ class Traffic:
     def leave(self, model: str, engine: str) -> None:
         """It is not any more."""
         self.in_flight[model, engine] -= 1
+        self._settle()
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """The current task is waited for like a request, and cut like one, for as long as it takes it to heed `leaving`."""
         if task := asyncio.current_task():
-            self._tasks.discard(task)
-        if self._idle is not None and not self._tasks:
-            self._idle.set()
+            self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._settle()
 
     async def drain(self, seconds: float) -> bool:
         """Take no new work, and wait until none is left; False when some is after `seconds`."""
         self.draining = True
+        self.leaving.set()
         self._idle = asyncio.Event()
         if not self._tasks:
             return True
@@ -64,3 +75,9 @@ class Traffic:
     def was_cut(self) -> bool:
         """Whether the current task is one that cut() cancelled."""
         return asyncio.current_task() in self._cut
+
+    def _settle(self) -> None:
+        if task := asyncio.current_task():
+            self._tasks.discard(task)
+        if self._idle is not None and not self._tasks:
+            self._idle.set()

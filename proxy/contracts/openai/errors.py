@@ -10,6 +10,7 @@ from proxy.http.sse import data_event
 
 TYPES = {
     ErrorCode.UNAUTHORIZED: "authentication_error",
+    ErrorCode.FORBIDDEN: "permission_error",
     ErrorCode.OVERLOADED: "rate_limit_error",
     ErrorCode.INTERNAL: "server_error",
     ErrorCode.BAD_GATEWAY: "server_error",
@@ -22,6 +23,7 @@ TYPES = {
 }
 CODES = {
     ErrorCode.UNAUTHORIZED: "invalid_api_key",
+    ErrorCode.FORBIDDEN: "forbidden",
     ErrorCode.MODEL_NOT_FOUND: "model_not_found",
     ErrorCode.UNSUPPORTED: "unsupported_parameter",
     ErrorCode.NOT_FOUND: "not_found",

@@ -48,12 +48,13 @@ async def test_whoever_comes_back_hears_what_was_missed_and_then_what_is_new() -
     bus = Bus(first=100)
     bus.publish(STARTED)
     bus.publish(CONFIGURED, "a")
-    with bus.listen("a", after=100) as listener:
-        assert not listener.missed.gap
+    with bus.listen("a") as listener:
+        assert not bus.resume(listener, 100).gap
         bus.publish(STARTED)
         assert await heard(listener, 2) == [(101, "session.config.updated"), (102, "model.load.started")]
-    with bus.listen("a", after=7) as stranger:
-        assert stranger.missed.gap and len(stranger.missed.records) == 3
+        missed = bus.resume(listener, 7)
+        assert missed.gap and len(missed.records) == 3
+        assert [seq for seq, _ in await heard(listener, 3)] == [100, 101, 102]
 
 
 async def test_progress_is_told_twice_a_second_at_most_for_each_model() -> None:
@@ -79,7 +80,8 @@ async def test_who_does_not_keep_up_is_let_go_and_nobody_else() -> None:
             assert await heard(quick, 1) == [(number + 1, "model.load.started")]
         assert slow.dropped.is_set() and not quick.dropped.is_set()
         assert bus.listeners == 1
-    with bus.listen(None, after=0) as back:
+    with bus.listen(None) as back:
+        bus.resume(back, 0)
         assert [seq for seq, _ in await heard(back, 3)] == [1, 2, 3]
         bus.publish(STARTED)
         bus.publish(STARTED)
@@ -91,8 +93,8 @@ async def test_a_closed_session_leaves_no_past() -> None:
     with bus.listen("a") as listener:
         bus.publish(SessionClosed(reason="deleted"), "a")
         assert await heard(listener, 1) == [(1, "session.closed")]
-    with bus.listen("a", after=0) as back:
-        assert back.missed.records == ()
+    with bus.listen("a") as back:
+        assert bus.resume(back, 0).records == ()
 
 
 def test_events_are_frozen() -> None:
