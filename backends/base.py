@@ -24,6 +24,8 @@ class Timeouts:
 class EngineSpec:
     """One engine as configured. urls: base URLs without a trailing /v1; empty for pipelines in this process.
 
+    round_ms: at most so long do events of fast streams wait for each other while many are relayed, 0 = never.
+
     align_models: language code -> wav2vec2 model that times its words; diarization_model: a pyannote pipeline. Directory or
     hub id each. max_queued_seconds: of audio, accepted and not yet transcribed; max_queued_characters: of text, likewise not
     yet translated; max_batch, max_wait_ms: how many pieces of work (half minutes, sentences) run in one call of a pipeline,
@@ -35,6 +37,7 @@ class EngineSpec:
     urls: tuple[str, ...] = ()
     key: str | None = None
     timeouts: Timeouts = Timeouts()
+    round_ms: float = 20.0
     device: str = "auto"
     compute_type: str = "default"
     data: Path = Path()
@@ -180,7 +183,6 @@ class RelayOutcome:
 
     status: int = 0
     first_byte_at: float | None = None
-    body_bytes: int = 0
     usage: Usage | None = None
     finish_reason: str | None = None
     error: BackendError | None = None

@@ -15,6 +15,7 @@ from backends.remote.exchange import Answer, Stale
 from backends.remote.heads import Head
 from backends.remote.pool import Message, Pool
 from backends.remote.replicas import SKIPPED_FOR, choose
+from backends.remote.rounds import Rounds
 
 _READ_AHEAD = 256 * 1024
 
@@ -49,6 +50,7 @@ class RemoteClient:
             raise ValueError(f"engine {spec.name!r} has no url")
         self.name = spec.name
         self.timeouts = spec.timeouts
+        self.rounds = Rounds(spec.round_ms / 1e3, self._in_flight)
         self._pools = tuple(Pool(spec.name, url, spec.key, spec.timeouts) for url in spec.urls)
         self._skipped: dict[int, float] = {}
         self._turn = 0
@@ -105,6 +107,9 @@ class RemoteClient:
         """Close all connections."""
         for pool in self._pools:
             await pool.close()
+
+    def _in_flight(self) -> int:
+        return sum(pool.in_flight for pool in self._pools)
 
     async def _connection(self) -> tuple[Pool, Connection]:
         """A connection to the replica with least to do; one that refuses is skipped for a moment and the next one tried."""

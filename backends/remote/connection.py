@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from backends.remote.heads import MAX_HEAD, Head, ProtocolError, parse_head
+from backends.remote.rounds import Rounds
 
 _MAX_INFORMATIONAL = 16
+_ROUND = 64 * 1024  # bytes that one round takes of a connection
 _ONE_WRITE = 64 * 1024  # below this, joining head and body is cheaper than handing over two buffers
 
 
@@ -56,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_paused",
         "_quiet_since",
         "_reused",
+        "_rounds",
         "_transport",
         "_untouched",
         "_used_at",
@@ -72,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._quiet_since = 0.0
         self._reused = False
+        self._rounds: Rounds | None = None
         self._untouched = True
         self._used_at = 0.0
         self.feed: Callable[[bytes], None] = self._unexpected
@@ -91,6 +96,7 @@ class Connection(asyncio.Protocol):
             self._exchange.on_failure(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.leave_rounds()
         self._owner.forget(self)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -130,15 +136,47 @@ class Connection(asyncio.Protocol):
         """Stop reading; silence does not count meanwhile."""
         if not self._paused:
             self._paused = True
-            self._transport.pause_reading()
+            if self._rounds is None:
+                self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
         if self._paused:
             self._paused = False
             self._heard = True
-            if not self._transport.is_closing():
+            if self._rounds is None and not self._transport.is_closing():
                 self._transport.resume_reading()
+
+    def join(self, rounds: Rounds) -> None:
+        """Be read in rounds, until the exchange ends. What is encrypted is not: only its transport can read it."""
+        if self._rounds is None and self._transport.get_extra_info("sslcontext") is None:
+            self._rounds = rounds
+            if not self._paused:
+                self._transport.pause_reading()
+            rounds.join(self)
+
+    def leave_rounds(self) -> None:
+        """Be read when bytes come, as at first."""
+        if self._rounds is not None:
+            self._rounds.leave(self)
+            self._rounds = None
+            if not (self._paused or self._transport.is_closing()):
+                self._transport.resume_reading()
+
+    def read_now(self) -> None:
+        """Take the bytes that have come. How the connection ended, if it did, the transport is left to find out."""
+        if self._paused or self._transport.is_closing():
+            return
+        try:
+            data = os.read(self._transport.get_extra_info("socket").fileno(), _ROUND)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.data_received(data)
+        else:
+            self.leave_rounds()
 
     def release(self, reusable: bool) -> None:
         """End the exchange after its last byte: back to the pool, or closed where the framing's end is in doubt."""
@@ -150,6 +188,7 @@ class Connection(asyncio.Protocol):
         self.feed = self._unexpected
         self._reused = True
         self._used_at = self._loop.time()
+        self.leave_rounds()
         self.resume()
         self._owner.put(self)
 
@@ -157,6 +196,7 @@ class Connection(asyncio.Protocol):
         """Close at once; the exchange hears nothing more."""
         self._exchange = None
         self.feed = self._discard
+        self.leave_rounds()
         self._owner.forget(self)
         self._transport.abort()
 

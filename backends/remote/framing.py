@@ -9,6 +9,7 @@ from typing import Protocol
 from backends.remote.heads import Head, ProtocolError
 
 LAST_CHUNK = b"0\r\n\r\n"
+EVENT_END = b"\n\n\r\n"  # of a chunk that ends with an SSE event
 
 _MAX_LINE = 16 * 1024
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
@@ -132,41 +133,25 @@ def chunk(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload)
 
 
-def whole_event_chunks(data: bytes) -> int:
-    """Payload bytes in `data` if it is nothing but plain chunks that each end with an SSE event, else 0.
+def whole_event_chunks(data: bytes) -> bool:
+    """Whether `data` is nothing but plain chunks that each end with an SSE event: a read that can be passed on as it is.
 
-    The common read of a stream, and the one that can be passed on as it is; whatever else comes takes the decoder.
+    Right when it says yes; events that hold EVENT_END in their middle take the decoder's way all the same.
     """
-    if not data.endswith(b"\n\n\r\n"):
-        return 0
-    size_line, size = _only_chunk(len(data))
-    return size if data.startswith(size_line) else _several_event_chunks(data)
+    if not data.endswith(EVENT_END):
+        return False
+    parts = data[: -len(EVENT_END)].split(EVENT_END)
+    return all(part.startswith(size_lines(len(part) + len(EVENT_END))) for part in parts)
 
 
-@lru_cache(maxsize=4096)
-def _only_chunk(length: int) -> tuple[bytes, int]:
-    """The size line, and the payload's size, of a chunk that takes up `length` bytes with its framing."""
+@lru_cache(maxsize=8192)
+def size_lines(length: int) -> tuple[bytes, ...]:
+    """How a chunk begins that holds an event and takes up `length` bytes with its framing; empty where none can.
+
+    Two ways, with small digits and with capitals; all others (leading zeros, extensions) are left to the decoder.
+    """
     for digits in range(1, 9):
         size = length - digits - 4
         if size >= 4 and len(size_line := b"%x\r\n" % size) == digits + 2:
-            return size_line, size
-    return b"\r", 0  # no chunk begins so
-
-
-def _several_event_chunks(data: bytes) -> int:
-    position, total, end = 0, 0, len(data)
-    while position < end:
-        line_end = data.find(b"\r\n", position, position + 9)
-        digits = data[position:line_end]
-        # int() alone would take signs, underscores, spaces and 0x: none of them is hexadecimal to the next reader.
-        if line_end < 0 or not digits.isalnum() or digits[0] == 48:
-            return 0
-        try:
-            size = int(digits, 16)
-        except ValueError:
-            return 0
-        position = line_end + size + 4
-        if size < 4 or not data.startswith(b"\n\n\r\n", position - 4):
-            return 0
-        total += size
-    return total if position == end else 0
+            return (size_line, size_line.upper())
+    return ()

@@ -11,7 +11,7 @@ from backends.errors import BackendError, Unavailable
 from backends.remote import accounting
 from backends.remote.client import RemoteClient
 from backends.remote.exchange import Answer
-from backends.remote.framing import LAST_CHUNK, chunk, whole_event_chunks
+from backends.remote.framing import LAST_CHUNK, chunk, size_lines, whole_event_chunks
 from backends.remote.headers import forwarded
 from backends.remote.heads import Head, ProtocolError
 from backends.remote.pool import Message
@@ -20,7 +20,8 @@ from backends.remote.sse import EventGate
 HELD_BACK = 256 * 1024  # bytes of an incomplete event that wait for its end; a longer one is let through as it comes
 WRITE_TIMEOUT = 60.0  # seconds for which a client may take nothing before it is given up
 
-LOOK_EVERY = 16 * 1024  # payload bytes between two looks at the client's buffer, on the hot path
+LOOK_EVERY = 4  # reads between two looks at the pace and at the client's buffer, on the hot path
+LARGE = 16 * 1024  # bytes of a read after which the client's buffer is looked at in any case
 
 _TERMINAL_WITHIN = 4096
 
@@ -55,13 +56,16 @@ class Splice(Answer):
     __slots__ = (
         "_aligned",
         "_chunked",
+        "_client",
         "_gate",
-        "_look_at",
+        "_json_bytes",
+        "_looked_at",
         "_outcome",
-        "_passed",
+        "_reads",
         "_recent",
         "_request",
         "_resuming",
+        "_single",
         "_sink",
         "_started",
         "_stream",
@@ -84,8 +88,11 @@ class Splice(Answer):
         self._gate = EventGate(HELD_BACK)
         self._recent: deque[bytes] = deque(maxlen=accounting.KEPT_READS)
         self._resuming: asyncio.Task[None] | None = None
-        self._passed = 0  # payload bytes that went through as they were
-        self._look_at = 0
+        self._client = client
+        self._reads = 0  # since the last look
+        self._looked_at = 0.0
+        self._single = 0  # rounds in a row that brought one event alone
+        self._json_bytes = 0
         self._started = False
         self._stream = False  # the answer is server-sent events
         self._chunked = False  # we frame the body towards the client
@@ -157,19 +164,17 @@ class Splice(Answer):
     def _events(self, data: bytes) -> None:
         """Take a stream's bytes. The hot path: a read of whole chunks and events is passed on as the object it is."""
         if self._aligned:
-            size = whole_event_chunks(data)
-            if size:
+            if whole_event_chunks(data):
                 self._sink.write(data)
                 self._recent.append(data)
-                self._passed += size
-                if self._passed >= self._look_at:
+                self._reads += 1
+                if self._reads >= LOOK_EVERY or len(data) > LARGE:
                     self._look()
                 return
             last = data.endswith(LAST_CHUNK) and whole_event_chunks(data[: -len(LAST_CHUNK)])
             if last and self._complete(data):
                 self._sink.write(data)
                 self._recent.append(data)
-                self._passed += last
                 self.release()
                 self.settle()
                 return
@@ -181,15 +186,31 @@ class Splice(Answer):
             self._send(payload)
         self._align()
 
-    def _look(self) -> None:
-        """See whether the client keeps up: not after each event, since asking costs more than passing it on."""
-        self._look_at = self._passed + LOOK_EVERY
-        if self._sink.full:
-            self._pause()
-
     def _align(self) -> None:
         """See whether the next read may be passed on as it is."""
         self._aligned = self._chunked and self.decoder.boundary and not self._gate.held and not self._gate.torn
+
+    def _look(self) -> None:
+        """See whether the client keeps up, and how fast events come: not at each of them, since asking costs as much."""
+        if self._sink.full:
+            self._pause()
+        now = time.monotonic()
+        if self._client.rounds.worth_while(self._reads, now - self._looked_at):
+            self._single = 0
+            self.connection.feed = self._round
+            self.connection.join(self._client.rounds)
+        self._reads = 0
+        self._looked_at = now
+
+    def _round(self, data: bytes) -> None:
+        """Take what came since the last round; where that is one event, time and again, each is worth its own read."""
+        self._single = self._single + 1 if data.startswith(size_lines(len(data))) else 0
+        self._events(data)
+        if self._single == LOOK_EVERY and not self.answered.done():
+            self.connection.feed = self._events
+            self.connection.leave_rounds()
+
+    # ------------------------------------------------------------------- other bodies
 
     def _body(self, data: bytes) -> None:
         """Take the bytes of anything but a stream."""
@@ -209,10 +230,11 @@ class Splice(Answer):
         outcome = self._outcome
         if outcome.first_byte_at is None:
             outcome.first_byte_at = time.monotonic()
-        outcome.body_bytes += len(payload)
         self._recent.append(payload)
-        if not self._stream and outcome.body_bytes > accounting.MAX_JSON:
-            self._recent.clear()
+        if not self._stream:
+            self._json_bytes += len(payload)
+            if self._json_bytes > accounting.MAX_JSON:
+                self._recent.clear()
 
     # ------------------------------------------------------------------- the end
 
@@ -278,7 +300,6 @@ class Splice(Answer):
         if not self._started:
             return
         outcome = self._outcome
-        outcome.body_bytes += self._passed
         kept = self._tail(accounting.MAX_TAIL if self._stream else accounting.MAX_JSON)
         seen = accounting.of_stream(kept) if self._stream else accounting.of_json(kept)
         outcome.usage, outcome.finish_reason = seen.usage, seen.finish_reason

@@ -34,7 +34,7 @@ async def test_a_client_that_leaves_closes_the_engines_connection_at_once(phase:
         assert task.cancelled()
         assert (proxy.client.pools[0].idle, proxy.client.pools[0].in_flight) == (0, 0)
         if phase == "mid-stream":
-            assert (proxy.outcome.status, proxy.outcome.body_bytes) == (200, len(HELLO))
+            assert proxy.outcome.status == 200
 
 
 async def test_a_client_that_leaves_while_the_connection_opens_sends_nothing() -> None:
