@@ -21,7 +21,7 @@ from proxy.http.errors import render_errors
 from proxy.http.observe import observe
 from proxy.http.server import Refuse
 from proxy.http.users import make_users
-from proxy.keys import DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
+from proxy.keys import DATABASE, DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
@@ -31,6 +31,8 @@ from proxy.routing.dispatch import Dispatcher
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
+from proxy.storage.database import Database
+from proxy.storage.location import locate
 
 
 def build_app(settings: Settings, registry: Registry, create: Create = backends.create) -> web.Application:
@@ -58,6 +60,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[METRICS] = metrics
     app[TRAFFIC] = traffic
     app[EVENTS] = events
+    app[DATABASE] = Database(locate(settings))
     app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
@@ -65,6 +68,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, traffic)
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
+    app.on_cleanup.append(lambda app: app[DATABASE].close())
     app.on_cleanup.append(lambda app: app[USERS].close())
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
     return app

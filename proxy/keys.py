@@ -11,6 +11,7 @@ from proxy.observability.metrics import Metrics
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
+from proxy.storage.database import Database
 
 SETTINGS = web.AppKey("settings", Settings)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
@@ -20,3 +21,4 @@ TRAFFIC = web.AppKey("traffic", Traffic)
 USERS = web.AppKey("users", Users)
 STARTED = web.AppKey("started", int)
 EVENTS = web.AppKey("events", Bus)
+DATABASE = web.AppKey("database", Database)
