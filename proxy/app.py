@@ -11,6 +11,7 @@ from aiohttp import web
 
 import backends
 from backends.errors import BackendError
+from proxy.chats.chats import CHAT_STORE, Chats
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS
 from proxy.events.bus import Bus
@@ -21,7 +22,7 @@ from proxy.http.errors import render_errors
 from proxy.http.observe import observe
 from proxy.http.server import Refuse
 from proxy.http.users import make_users
-from proxy.keys import DATABASE, DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
+from proxy.keys import CHATS, DATABASE, DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
@@ -31,7 +32,7 @@ from proxy.routing.dispatch import Dispatcher
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
-from proxy.storage.database import Database
+from proxy.storage.database import Database, Stored
 from proxy.storage.location import locate
 
 
@@ -60,14 +61,17 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[METRICS] = metrics
     app[TRAFFIC] = traffic
     app[EVENTS] = events
-    app[DATABASE] = Database(locate(settings))
+    database = Database(locate(settings))
+    app[DATABASE] = database
     app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
     app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, traffic)
+    app[CHATS] = Chats(Stored(database, CHAT_STORE))
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
+    app.on_cleanup.append(lambda app: app[CHATS].close())
     app.on_cleanup.append(lambda app: app[DATABASE].close())
     app.on_cleanup.append(lambda app: app[USERS].close())
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from proxy.chats.chats import Chats
 from proxy.events.bus import Bus
 from proxy.http.server import Refuse
 from proxy.http.users import Users
@@ -22,3 +23,4 @@ USERS = web.AppKey("users", Users)
 STARTED = web.AppKey("started", int)
 EVENTS = web.AppKey("events", Bus)
 DATABASE = web.AppKey("database", Database)
+CHATS = web.AppKey("chats", Chats)
