@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from backends.base import ModelSpec, Progress
 from backends.errors import Licensed, NotCached, NotFound, Unavailable
-from backends.inprocess.hub import Hub, is_directory, is_model_id
+from backends.inprocess.hub import Hub
+from backends.inprocess.ids import is_directory, is_model_id
 from tests.backends.inprocess.hub_server import HubServer
 
 WEIGHTS = b"weights " * 5000
