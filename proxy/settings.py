@@ -108,6 +108,12 @@ class Settings(BaseSettings):
     max_caption_streams: int = Field(16, ge=1, description="Most audio streams captioned live at once.")
     max_caption_seconds: float = Field(14400.0, gt=0, description="Longest live audio stream captioned, in seconds.")
 
+    # Sessions
+    session_idle_seconds: float = Field(
+        86400.0, gt=0, description="How long a session of the models API is kept after it was last named."
+    )
+    max_sessions: int = Field(1000, ge=1, description="Most sessions that one API key may have.")
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written."

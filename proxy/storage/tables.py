@@ -86,16 +86,20 @@ REVISIONS = Table(
     Column("number", BigInteger, nullable=False),
 )
 
+# said: what differs from the defaults; staged: the same with changes that wait for the next connection.
 SESSIONS = Table(
     "sessions",
     METADATA,
     Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
     Column("created", UtcTime, nullable=False),
+    Column("updated", UtcTime, nullable=False),
     Column("last_seen", UtcTime, nullable=False),
     Column("expires", UtcTime, nullable=False),
-    Column("updated", UtcTime),
-    Column("config", JSON, nullable=False),
+    Column("said", JSON, nullable=False),
+    Column("staged", JSON(none_as_null=True)),
     Index(None, "expires"),
+    Index(None, "owner"),
 )
 
 CHATS = Table(

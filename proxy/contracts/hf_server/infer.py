@@ -13,6 +13,7 @@ from proxy.contracts.hf_server.requests import PARAMS, InferBody, parse, transla
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
 from proxy.http.observe import CALL
+from proxy.http.sessions import SESSIONS, preferences
 from proxy.keys import DISPATCHER
 from proxy.registry.models import ModelEntry
 
@@ -21,9 +22,12 @@ async def infer(request: web.Request) -> web.Response:
     """`POST /infer`: `{"result": [{"translation_text": ...}, ...]}`, one for each input."""
     _, data = await read_json(request)
     body = parse(InferBody, data)
-    asked = translation(body)
-    entry = request.app[DISPATCHER].resolve(body.model, "translation", request[CALL])
-    texts = await _translated(request, entry, asked)
+    wishes = await preferences(request, body.session_id)
+    asked = translation(body, wishes.translate)
+    entry = request.app[DISPATCHER].resolve(
+        body.model or wishes.models.get("translation"), "translation", request[CALL]
+    )
+    texts = await _translated(request, await request.app[SESSIONS].placed(entry, wishes), asked)
     request[CALL].first_byte()
     result = [{"translation_text": text} for text in texts]
     return web.Response(body=orjson.dumps({"result": result}), content_type="application/json")

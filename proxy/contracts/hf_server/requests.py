@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -17,10 +18,11 @@ _TRANSLATION = re.compile(r"translation(?:_(?P<source>.+)_to_(?P<target>.+))?")
 
 Whole = Annotated[int, Field(ge=1)]
 T = TypeVar("T", bound=BaseModel)
+V = TypeVar("V")
 
 
 class InferBody(BaseModel):
-    """`POST /infer`. model: None or empty = the task's default."""
+    """`POST /infer`. model: None or empty = the session's, or the task's default; session_id: whose configuration holds."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -28,6 +30,7 @@ class InferBody(BaseModel):
     model: str | None = None
     inputs: JsonValue
     params: dict[str, JsonValue] | None = None
+    session_id: str | None = None
 
 
 class TranslationParams(BaseModel):
@@ -58,23 +61,24 @@ class TranslationParams(BaseModel):
 PARAMS = {"source": "src_lang", "target": "tgt_lang", "beam_size": "num_beams"}
 
 
-def translation(body: InferBody) -> Translate:
-    """The domain's request. Raises INVALID for other tasks, inputs and parameters."""
+def translation(body: InferBody, base: Translate) -> Translate:
+    """The domain's request. base: what holds where the body says nothing. Raises INVALID for other tasks, inputs, parameters."""
     task = _TRANSLATION.fullmatch(body.task)
     if task is None:
         message = f"Task `{body.task[:100]}` is not served here; these are: {SERVED}."
         raise ApiError(ErrorCode.INVALID, message, param="task")
     params = parse(TranslationParams, body.params or {}, within="params.")
     named = params.src_lang is None and params.tgt_lang is None
-    return Translate(
+    return replace(
+        base,
         texts=_texts(body.inputs),
-        source=task["source"] if named else params.src_lang,
-        target=task["target"] if named else params.tgt_lang,
-        beam_size=params.num_beams,
-        length_penalty=params.length_penalty,
-        no_repeat_ngram_size=params.no_repeat_ngram_size,
-        max_new_tokens=params.new_tokens,
-        early_stopping=params.early_stopping,
+        source=_given(task["source"] if named else params.src_lang, base.source),
+        target=_given(task["target"] if named else params.tgt_lang, base.target),
+        beam_size=_given(params.num_beams, base.beam_size),
+        length_penalty=_given(params.length_penalty, base.length_penalty),
+        no_repeat_ngram_size=_given(params.no_repeat_ngram_size, base.no_repeat_ngram_size),
+        max_new_tokens=_given(params.new_tokens, base.max_new_tokens),
+        early_stopping=_given(params.early_stopping, base.early_stopping),
     )
 
 
@@ -96,6 +100,10 @@ def parse(kind: type[T], data: Mapping[str, object], *, within: str = "") -> T:
             case _:
                 message = f"Invalid `{name}`: {first['msg']}."
         raise ApiError(ErrorCode.INVALID, message, param=name) from error
+
+
+def _given(value: V | None, otherwise: V | None) -> V | None:
+    return otherwise if value is None else value
 
 
 def _texts(inputs: JsonValue) -> tuple[str, ...]:

@@ -37,14 +37,17 @@ def upgrade() -> None:
     op.create_table(
         "sessions",
         sa.Column("id", sa.String, nullable=False),
+        sa.Column("owner", sa.String, nullable=False),
         sa.Column("created", time, nullable=False),
+        sa.Column("updated", time, nullable=False),
         sa.Column("last_seen", time, nullable=False),
         sa.Column("expires", time, nullable=False),
-        sa.Column("updated", time),
-        sa.Column("config", sa.JSON, nullable=False),
+        sa.Column("said", sa.JSON, nullable=False),
+        sa.Column("staged", sa.JSON),
         sa.PrimaryKeyConstraint("id", name="pk_sessions"),
     )
     op.create_index("ix_sessions_expires", "sessions", ["expires"])
+    op.create_index("ix_sessions_owner", "sessions", ["owner"])
     op.create_table(
         "chats",
         sa.Column("owner", sa.String, nullable=False),

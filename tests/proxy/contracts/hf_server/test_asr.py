@@ -144,7 +144,7 @@ async def test_silence_is_an_empty_text(url: str, backend: ScriptedBackend) -> N
     ],
 )
 def test_parameters(query: list[tuple[str, str]], changes: dict[str, object]) -> None:
-    assert read_query(query).request == replace(Transcribe(audio=b""), **changes)  # type: ignore[arg-type]
+    assert read_query(query, Transcribe(audio=b"")).request == replace(Transcribe(audio=b""), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_parameters(query: list[tuple[str, str]], changes: dict[str, object]) ->
 )
 def test_wrong_parameters_are_refused_by_name(query: list[tuple[str, str]], param: str) -> None:
     with pytest.raises(ApiError) as caught:
-        read_query(query)
+        read_query(query, Transcribe(audio=b""))
     assert (caught.value.code, caught.value.param) == (ErrorCode.INVALID, param)
     assert f"`{param}`" in caught.value.message
 

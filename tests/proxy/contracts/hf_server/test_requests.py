@@ -8,7 +8,7 @@ from proxy.errors import ApiError, ErrorCode
 
 
 def read(**fields: object) -> Translate:
-    return translation(parse(InferBody, {"task": "translation", "model": "m", "inputs": "a", **fields}))
+    return translation(parse(InferBody, {"task": "translation", "model": "m", "inputs": "a", **fields}), Translate(texts=()))
 
 
 def refusal(**fields: object) -> ApiError:
