@@ -15,6 +15,8 @@ from proxy.registry.models import ModelEntry
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 
+UNLISTED = "(unlisted)"
+
 
 class Dispatcher:
     """Brings requests to backends. The slot of a request lives exactly as long as its stream."""
@@ -28,9 +30,19 @@ class Dispatcher:
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""
         if self._traffic.draining:
-            raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
+            raise _draining()
         entry = self.router.resolve(name, task)
         call.model, call.engine = entry.name, entry.engine
+        return entry
+
+    def resolve_pipeline(self, task: str, name: str | None, call: Call) -> ModelEntry:
+        """What serves a Hugging Face task on this model, noted in the call. Raises ApiError as resolve does."""
+        if self._traffic.draining:
+            raise _draining()
+        entry = self.router.pipeline(task, name)
+        # Names that nobody configured are noted once they have proved to be models: metrics have a series for each.
+        call.model = entry.name if self.router.lists(entry.name) or self._lifecycle.is_ready(entry) else UNLISTED
+        call.engine = entry.engine
         return entry
 
     def relay_for(self, entry: ModelEntry, method: str, path: str) -> Relay | None:
@@ -49,7 +61,8 @@ class Dispatcher:
 
     async def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         """Serve a request as events; closing the stream stops the work. Raises BackendError."""
-        self._traffic.enter(entry.name, entry.engine)
+        model = call.model or entry.name
+        self._traffic.enter(model, entry.engine)
         try:
             await self._lifecycle.ensure_ready(entry)
             async with aclosing(self._engines[entry.engine].run(entry.spec, request)) as events:
@@ -59,4 +72,8 @@ class Dispatcher:
                         call.completion_tokens = event.completion_tokens
                     yield event
         finally:
-            self._traffic.leave(entry.name, entry.engine)
+            self._traffic.leave(model, entry.engine)
+
+
+def _draining() -> ApiError:
+    return ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
