@@ -21,6 +21,7 @@ from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
 from proxy.http.server import Refuse
+from proxy.http.sessions import SESSIONS
 from proxy.http.users import make_users
 from proxy.keys import CHATS, DATABASE, DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
 from proxy.lifecycle.engines import Create, Engines
@@ -31,6 +32,8 @@ from proxy.registry.models import Registry
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
+from proxy.sessions.chosen import Chosen
+from proxy.sessions.sessions import STORE, Sessions
 from proxy.settings import Settings
 from proxy.storage.database import Database, Stored
 from proxy.storage.location import locate
@@ -45,10 +48,12 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
 
     # Counted from the clock: no event of an earlier process has such a number, so those who resume learn of the gap.
     events = Bus(first=int(time.time() * 1000))
+    database = Database(locate(settings))
     traffic = Traffic()
     metrics = Metrics(traffic.in_flight)
     engines = Engines(registry.engines, create)
     lifecycle = LifecycleManager(engines, wait_seconds=settings.load_wait_seconds)
+    dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
     watch = observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format))
@@ -61,13 +66,19 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[METRICS] = metrics
     app[TRAFFIC] = traffic
     app[EVENTS] = events
-    database = Database(locate(settings))
     app[DATABASE] = database
     app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
-    app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, traffic)
+    app[DISPATCHER] = dispatcher
+    app[SESSIONS] = Sessions(
+        Stored(database, STORE),
+        Chosen(lambda: dispatcher.router, lifecycle),
+        keyed=bool(settings.api_keys),
+        idle=settings.session_idle_seconds,
+        most=settings.max_sessions,
+    )
     app[CHATS] = Chats(Stored(database, CHAT_STORE))
     for contract in CONTRACTS:
         app.add_routes(contract.routes())

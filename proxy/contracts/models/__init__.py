@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from proxy.contract import Contract
+from proxy.contracts.models import sessions
 from proxy.contracts.models.errors import render_error
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return ()
+    return (*sessions.routes(),)
 
 
 CONTRACT = Contract(
