@@ -23,11 +23,12 @@ from proxy.http.observe import observe
 from proxy.http.server import Refuse
 from proxy.http.sessions import SESSIONS
 from proxy.http.users import make_users
-from proxy.keys import CHATS, DATABASE, DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
+from proxy.keys import CATALOG, CHATS, DATABASE, DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
+from proxy.registry.catalog import Shelf
 from proxy.registry.models import Registry
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.router import Router
@@ -71,6 +72,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
+    app[CATALOG] = Shelf()
     app[DISPATCHER] = dispatcher
     app[SESSIONS] = Sessions(
         Stored(database, STORE),

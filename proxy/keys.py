@@ -9,6 +9,7 @@ from proxy.events.bus import Bus
 from proxy.http.server import Refuse
 from proxy.http.users import Users
 from proxy.observability.metrics import Metrics
+from proxy.registry.catalog import Shelf
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
@@ -23,4 +24,5 @@ USERS = web.AppKey("users", Users)
 STARTED = web.AppKey("started", int)
 EVENTS = web.AppKey("events", Bus)
 DATABASE = web.AppKey("database", Database)
+CATALOG = web.AppKey("catalog", Shelf)
 CHATS = web.AppKey("chats", Chats)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from proxy.contract import Contract
+from proxy.contracts.models import discovery, languages
 from proxy.contracts.models import sessions
 from proxy.contracts.models.errors import render_error
 
