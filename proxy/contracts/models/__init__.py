@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from proxy.contract import Contract
-from proxy.contracts.models import discovery, languages
-from proxy.contracts.models import sessions
+from proxy.contracts.models import discovery, languages, sessions
 from proxy.contracts.models.errors import render_error
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return (*sessions.routes(),)
+    return (*discovery.routes(), *languages.routes(), *sessions.routes())
 
 
 CONTRACT = Contract(
