@@ -86,6 +86,28 @@ class Settings(BaseSettings):
     load_wait_seconds: float = Field(
         120.0, ge=0, description="How long a request waits for its model to load before it gets 503 and Retry-After."
     )
+    load_timeout_seconds: float = Field(
+        3600.0, ge=0, description="How long a model of this process may take to load, download included (0 = any time)."
+    )
+    lx_model_cache_size: int = Field(
+        3,
+        ge=1,
+        alias="LX_MODEL_CACHE_SIZE",
+        description="Most models of this process loaded at once, beside those that the configuration preloads.",
+    )
+    lx_auto_unload_timeout_ms: float = Field(
+        300000.0,
+        ge=0,
+        alias="LX_AUTO_UNLOAD_TIMEOUT_MS",
+        description="How long a model that is not preloaded stays loaded unused (0 = for good).",
+    )
+    eviction: Literal["lru", "lfu", "ttl"] = Field(
+        "lru",
+        description="Which model makes room: the least recently used, the least often used (lfu), or the first loaded (ttl).",
+    )
+    memory_pressure: float = Field(
+        0.8, gt=0, le=1, description="Share of the memory in use beyond which models that nobody uses are unloaded."
+    )
 
     # Limits
     max_connections: int = Field(4096, ge=1, description="Most connections open at once; more are answered 503.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from backends.base import Relay, RelayOutcome, RelayRequest, Sink
@@ -29,20 +29,23 @@ class Dispatcher:
 
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""
-        if self._traffic.draining:
-            raise _draining()
-        entry = self.router.resolve(name, task)
-        call.model, call.engine = entry.name, entry.engine
-        return entry
+        return self._noted(lambda: self.router.resolve(name, task), call)
+
+    def resolve_any(self, name: str | None, task: Task, call: Call) -> ModelEntry:
+        """As resolve; a hub id that nobody configured is a model, too, of this process's engine for the task."""
+        return self._noted(lambda: self.router.any(name, task), call)
 
     def resolve_pipeline(self, task: str, name: str | None, call: Call) -> ModelEntry:
-        """What serves a Hugging Face task on this model, noted in the call. Raises ApiError as resolve does."""
+        """What serves a Hugging Face task (no alias) on a model, which may be any of the hub. Raises as resolve does."""
+        return self._noted(lambda: self.router.pipeline(task, name), call)
+
+    def _noted(self, find: Callable[[], ModelEntry], call: Call) -> ModelEntry:
         if self._traffic.draining:
-            raise _draining()
-        entry = self.router.pipeline(task, name)
+            raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
+        entry = find()
         # Names that nobody configured are noted once they have proved to be models: metrics have a series for each.
-        call.model = entry.name if self.router.lists(entry.name) or self._lifecycle.is_ready(entry) else UNLISTED
-        call.engine = entry.engine
+        known = self.router.lists(entry.name) or self._lifecycle.is_ready(entry)
+        call.model, call.engine = entry.name if known else UNLISTED, entry.engine
         return entry
 
     def relay_for(self, entry: ModelEntry, method: str, path: str) -> Relay | None:
@@ -64,8 +67,10 @@ class Dispatcher:
         model = call.model or entry.name
         self._traffic.enter(model, entry.engine)
         try:
-            await self._lifecycle.ensure_ready(entry)
-            async with aclosing(self._engines[entry.engine].run(entry.spec, request)) as events:
+            async with (
+                self._lifecycle.use(entry),
+                aclosing(self._engines[entry.engine].run(entry.spec, request)) as events,
+            ):
                 async for event in events:
                     if isinstance(event, Usage):
                         call.prompt_tokens = event.prompt_tokens
@@ -73,7 +78,3 @@ class Dispatcher:
                     yield event
         finally:
             self._traffic.leave(model, entry.engine)
-
-
-def _draining() -> ApiError:
-    return ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
