@@ -11,6 +11,7 @@ from aiohttp import web
 
 import backends
 from backends.errors import BackendError
+from proxy.captions.captioner import Captioner
 from proxy.chats.chats import CHAT_STORE, Chats
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS
@@ -24,12 +25,12 @@ from proxy.http.server import Refuse
 from proxy.http.sessions import SESSIONS
 from proxy.http.users import make_users
 from proxy.keys import (
+    CAPTIONER,
     CATALOG,
     CHATS,
     DATABASE,
     DISPATCHER,
     EVENTS,
-    LIFECYCLE,
     METRICS,
     REFUSE,
     SETTINGS,
@@ -39,7 +40,6 @@ from proxy.keys import (
 )
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
-from proxy.lifecycle.rules import rules_of
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
@@ -67,8 +67,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     traffic = Traffic()
     metrics = Metrics(traffic.in_flight)
     engines = Engines(registry.engines, create)
-    shelf = Shelf()
-    lifecycle = LifecycleManager(engines, rules_of(settings), publish=events.publish, facts=shelf.open)
+    lifecycle = LifecycleManager(engines, wait_seconds=settings.load_wait_seconds)
     dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
@@ -87,19 +86,20 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
-    app[CATALOG] = shelf
-    app[LIFECYCLE] = lifecycle
+    app[CATALOG] = Shelf()
     app[DISPATCHER] = dispatcher
     app[SESSIONS] = Sessions(
         Stored(database, STORE),
-        Chosen(lambda: dispatcher.router, lifecycle, lifecycle.expected_seconds),
+        Chosen(lambda: dispatcher.router, lifecycle),
         keyed=bool(settings.api_keys),
         idle=settings.session_idle_seconds,
         most=settings.max_sessions,
     )
+    app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
     app[CHATS] = Chats(Stored(database, CHAT_STORE))
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
+    app.on_cleanup.append(lambda app: app[CAPTIONER].close())
     app.on_cleanup.append(lambda app: app[CHATS].close())
     app.on_cleanup.append(lambda app: app[DATABASE].close())
     app.on_cleanup.append(lambda app: app[USERS].close())
@@ -109,7 +109,6 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
 
 async def _run_engines(app: web.Application, engines: Engines, lifecycle: LifecycleManager) -> AsyncIterator[None]:
     """Preload what asks for it while the door is already open; close everything at the end."""
-    await lifecycle.start()
     preloading = asyncio.create_task(_preload(app, lifecycle), name="preload")
     yield
     preloading.cancel()

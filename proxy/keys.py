@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from proxy.captions.captioner import Captioner
 from proxy.chats.chats import Chats
 from proxy.events.bus import Bus
 from proxy.http.server import Refuse
 from proxy.http.users import Users
-from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
 from proxy.routing.dispatch import Dispatcher
@@ -18,7 +18,6 @@ from proxy.storage.database import Database
 
 SETTINGS = web.AppKey("settings", Settings)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
-LIFECYCLE = web.AppKey("lifecycle", LifecycleManager)
 METRICS = web.AppKey("metrics", Metrics)
 REFUSE = web.AppKey("refuse", Refuse)
 TRAFFIC = web.AppKey("traffic", Traffic)
@@ -27,4 +26,5 @@ STARTED = web.AppKey("started", int)
 EVENTS = web.AppKey("events", Bus)
 DATABASE = web.AppKey("database", Database)
 CATALOG = web.AppKey("catalog", Shelf)
+CAPTIONER = web.AppKey("captioner", Captioner)
 CHATS = web.AppKey("chats", Chats)

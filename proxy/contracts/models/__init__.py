@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from proxy.contract import Contract
-from proxy.contracts.models import discovery, languages, sessions
+from proxy.contracts.models import discovery, languages, sessions, socket
 from proxy.contracts.models.errors import render_error
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return (*discovery.routes(), *languages.routes(), *sessions.routes())
+    return (*discovery.routes(), *languages.routes(), *sessions.routes(), *socket.routes())
 
 
 CONTRACT = Contract(
