@@ -31,6 +31,7 @@ from proxy.keys import (
     DATABASE,
     DISPATCHER,
     EVENTS,
+    LIFECYCLE,
     METRICS,
     REFUSE,
     SETTINGS,
@@ -40,6 +41,7 @@ from proxy.keys import (
 )
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
+from proxy.lifecycle.rules import rules_of
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
@@ -67,7 +69,8 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     traffic = Traffic()
     metrics = Metrics(traffic.in_flight)
     engines = Engines(registry.engines, create)
-    lifecycle = LifecycleManager(engines, wait_seconds=settings.load_wait_seconds)
+    shelf = Shelf()
+    lifecycle = LifecycleManager(engines, rules_of(settings), publish=events.publish, facts=shelf.open)
     dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
@@ -86,11 +89,12 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
-    app[CATALOG] = Shelf()
+    app[CATALOG] = shelf
+    app[LIFECYCLE] = lifecycle
     app[DISPATCHER] = dispatcher
     app[SESSIONS] = Sessions(
         Stored(database, STORE),
-        Chosen(lambda: dispatcher.router, lifecycle),
+        Chosen(lambda: dispatcher.router, lifecycle, lifecycle.expected_seconds),
         keyed=bool(settings.api_keys),
         idle=settings.session_idle_seconds,
         most=settings.max_sessions,
@@ -109,6 +113,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
 
 async def _run_engines(app: web.Application, engines: Engines, lifecycle: LifecycleManager) -> AsyncIterator[None]:
     """Preload what asks for it while the door is already open; close everything at the end."""
+    await lifecycle.start()
     preloading = asyncio.create_task(_preload(app, lifecycle), name="preload")
     yield
     preloading.cancel()

@@ -9,6 +9,7 @@ from proxy.chats.chats import Chats
 from proxy.events.bus import Bus
 from proxy.http.server import Refuse
 from proxy.http.users import Users
+from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
 from proxy.routing.dispatch import Dispatcher
@@ -18,6 +19,7 @@ from proxy.storage.database import Database
 
 SETTINGS = web.AppKey("settings", Settings)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
+LIFECYCLE = web.AppKey("lifecycle", LifecycleManager)
 METRICS = web.AppKey("metrics", Metrics)
 REFUSE = web.AppKey("refuse", Refuse)
 TRAFFIC = web.AppKey("traffic", Traffic)
