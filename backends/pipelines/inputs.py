@@ -6,6 +6,8 @@ be opened: where media belong there is a Media, whose source is decoded from bas
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -38,6 +40,22 @@ class Wave:
     samples: Sequence[Value]
     rate: int
     at: str
+
+
+_BREAKS = {ord("\r"): None, ord("\n"): None}
+
+
+def content(media: Media) -> bytes:
+    """The file's bytes. Raises Invalid for what is no base64: an address or a path is never opened."""
+    if isinstance(media.source, bytes):
+        return media.source
+    head, comma, tail = media.source.partition(",")
+    if comma and not (head.startswith("data:") and head.endswith(";base64")):
+        raise _not_base64(media)
+    try:
+        return base64.b64decode((tail if comma else head).translate(_BREAKS), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _not_base64(media) from error
 
 
 def merged(inputs: Value, files: Mapping[str, Sequence[bytes]]) -> Value:
@@ -296,3 +314,10 @@ def _names(names: Mapping[str, Read] | Sequence[str]) -> str:
 
 def _wrong(at: str, reason: str) -> Invalid:
     return Invalid(f"`{at}` {reason}.", param=at)
+
+
+def _not_base64(media: Media) -> Invalid:
+    return Invalid(
+        f"`{media.at}` is no base64 and no data URL: send the file itself. Addresses and paths are not opened here.",
+        param=media.at,
+    )

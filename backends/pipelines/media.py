@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ import numpy as np
 
 from backends.errors import Invalid, MediaRefused
 from backends.inprocess.audio import Samples, decode, resampled
-from backends.pipelines.inputs import Media, Wave
+from backends.pipelines.inputs import Media, Wave, content
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,26 +93,3 @@ class Opener:
         if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
             raise Invalid(f"`{wave.at}` must be a list of finite numbers, one after the other.", param=wave.at)
         return resampled(samples, wave.rate, self._rate)
-
-
-def content(media: Media) -> bytes:
-    """The file's bytes. Raises Invalid for what is no base64: an address or a path is never opened."""
-    if isinstance(media.source, bytes):
-        return media.source
-    head, comma, tail = media.source.partition(",")
-    if comma and not (head.startswith("data:") and head.endswith(";base64")):
-        raise _not_base64(media)
-    try:
-        return base64.b64decode((tail if comma else head).translate(_BREAKS), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise _not_base64(media) from error
-
-
-_BREAKS = {ord("\r"): None, ord("\n"): None}
-
-
-def _not_base64(media: Media) -> Invalid:
-    return Invalid(
-        f"`{media.at}` is no base64 and no data URL: send the file itself. Addresses and paths are not opened here.",
-        param=media.at,
-    )

@@ -12,8 +12,8 @@ from transformers import BatchFeature
 from transformers.pipelines.video_classification import VideoClassificationPipeline
 
 from backends.errors import MediaRefused
-from backends.pipelines.inputs import Media
-from backends.pipelines.media import MAX_PIXELS, content
+from backends.pipelines.inputs import Media, content
+from backends.pipelines.media import MAX_PIXELS
 
 Frames = list[npt.NDArray[np.uint8]]
 

@@ -15,6 +15,7 @@ WILDCARD = "*"
 PIPELINES = "pipelines"
 # Hugging Face tasks that engines of their own serve, together for many requests.
 OWN_ENGINES: dict[str, Task] = {"automatic-speech-recognition": "transcription", "translation": "translation"}
+MADE_FOR: dict[str, Task] = {"whisper": "transcription", "translation": "translation"}
 MAX_NAME = 200  # characters, as the configuration allows
 
 
@@ -48,6 +49,14 @@ class Router:
         """Whether a model is configured under this name."""
         return name in self._names
 
+    def any(self, name: str | None, task: Task) -> ModelEntry:
+        """As resolve, or else any model of the hub on the engine of this process that was made for the task."""
+        kind = next((kind for kind, does in MADE_FOR.items() if does == task), None)
+        engine = next((engine for engine, each in self.registry.engines.items() if each.kind == kind), None)
+        if name and engine and name not in self._names and is_model_id(name):
+            return _unlisted(name, engine, task)
+        return self.resolve(name, task)
+
     def pipeline(self, task: str, name: str | None) -> ModelEntry:
         """What serves a Hugging Face task on a model: the one that is configured under the name, else any model of the hub.
 
@@ -65,12 +74,10 @@ class Router:
             return self._as_pipeline(
                 ModelEntry(name=name, engine="", spec=ModelSpec(source=name, name=name), task="pipeline"), task
             )
-        if entry.task == OWN_ENGINES.get(task):
-            return entry
         if not self.registry.in_process(entry):
             message = f"The model `{name}` is served by another engine, which does {entry.task} and no `{task}` of transformers'."
             raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
-        return self._as_pipeline(entry, task)
+        return entry if entry.task == OWN_ENGINES.get(task) else self._as_pipeline(entry, task)
 
     def _as_pipeline(self, entry: ModelEntry, task: str) -> ModelEntry:
         """The same model as a pipeline for this task, on its own engine if that makes pipelines."""
@@ -103,3 +110,8 @@ class Router:
             return f"No model for {task} is configured." if task else "No model is configured."
         shown = ", ".join(f"`{name}`" for name in names[:5])
         return f"Available: {shown}{', ...' if len(names) > 5 else ''}."
+
+
+def _unlisted(name: str, engine: str, task: Task) -> ModelEntry:
+    """A model of the hub that nobody configured."""
+    return ModelEntry(name=name, engine=engine, spec=ModelSpec(source=name, name=name), task=task)

@@ -17,8 +17,7 @@ from proxy.http.observe import CALL
 from proxy.http.sessions import FIELD, SESSIONS, preferences
 from proxy.keys import DISPATCHER, SETTINGS
 from proxy.speech_options import OPTIONS, candidates, read_flag, read_number, transcription
-
-Chunks = Literal["none", "segments", "words"]
+from proxy.tasks.transcription import Chunks, result
 
 LISTS = frozenset({"hotwords", "languages", "temperature"})
 KNOWN = OPTIONS | LISTS | {"model", "return_timestamps", "task"}
@@ -31,7 +30,7 @@ async def asr(request: web.Request) -> web.Response:
     audio = _file(await read_form(request, int(request.app[SETTINGS].max_audio_mb * 1e6)))
     call = request[CALL]
     dispatcher = request.app[DISPATCHER]
-    entry = dispatcher.resolve(asked.model or wishes.models.get("transcription"), "transcription", call)
+    entry = dispatcher.resolve_any(asked.model or wishes.models.get("transcription"), "transcription", call)
     if not dispatcher.router.registry.in_process(entry):
         message = f"The model `{entry.name}` is served by another engine; ask it through /v1/audio/transcriptions."
         raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
@@ -85,18 +84,6 @@ def read_query(query: Iterable[tuple[str, str]], base: Transcribe) -> Question:
     return Question(request, single.get("model"), chunks)
 
 
-def result(segments: Iterable[Segment], chunks: Chunks) -> dict[str, object]:
-    """What transformers' pipeline returns: texts keep the space before them, so that they join to the whole."""
-    segments = list(segments)
-    body: dict[str, object] = {"text": "".join(segment.text for segment in segments)}
-    match chunks:
-        case "segments":
-            body["chunks"] = [_chunk(s.text, s.start, s.end, s) for s in segments]
-        case "words":
-            body["chunks"] = [chunk for segment in segments for chunk in _words(segment)]
-    return body
-
-
 def _chunks(sent: Mapping[str, str]) -> Chunks:
     wanted = sent.get("return_timestamps", "false")
     if wanted.lower() == "word":
@@ -112,21 +99,6 @@ def _task(said: str) -> Literal["transcribe", "translate"]:
         case "transcribe" | "translate":
             return said
     raise invalid("task", f"`{said[:100]}` is neither `transcribe` nor `translate`")
-
-
-def _words(segment: Segment) -> Iterable[dict[str, object]]:
-    """Each word with what stands before it in the segment: not every language puts spaces there."""
-    at = 0
-    for word in segment.words:
-        found = segment.text.find(word.text, at)
-        text = segment.text[at : found + len(word.text)] if found >= 0 else f" {word.text}"
-        at += len(text) if found >= 0 else 0
-        yield _chunk(text, word.start, word.end, segment)
-
-
-def _chunk(text: str, start: float, end: float, segment: Segment) -> dict[str, object]:
-    speaker = {} if segment.speaker is None else {"speaker": segment.speaker}
-    return {"text": text, "timestamp": [start, end], **speaker}
 
 
 def _file(parts: Iterable[Part]) -> bytes:
