@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import structlog
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from proxy.storage.engine import Engine
 
-    Transaction: TypeAlias = AsyncConnection
 
 T = TypeVar("T")
 
@@ -40,14 +39,14 @@ class Database:
         return await asyncio.to_thread(self._location.path.exists)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
+    async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads. Within it, nothing but its statements. Raises StorageUnavailable."""
         engine = await self._opened()
         async with self._told(), engine.read() as transaction:
             yield transaction
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
+    async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that is kept, whole, when the block ends, and not at all when it raises.
 
         Within it, nothing but its statements: SQLite has one writer, and others wait. Raises StorageUnavailable, and

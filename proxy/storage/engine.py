@@ -14,6 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from proxy.errors import ApiError
 from proxy.storage.errors import StorageUnavailable
 from proxy.storage.location import Location, Postgres
 from proxy.storage.migrate import Steps, read_steps, upgrade
@@ -58,15 +59,9 @@ class Engine:
 
 async def open_engine(location: Location) -> Engine:
     """Connect, and bring the tables up to date. Raises StorageUnavailable."""
-    if isinstance(location, Postgres):
-        engine = _postgres(location)
-        opened = Engine(engine, engine, nullcontext())
-    else:
-        writers = _sqlite(location.path, "BEGIN IMMEDIATE", connections=1)
-        opened = Engine(_sqlite(location.path, "BEGIN", connections=CONNECTIONS), writers, _Turn())
+    async with _away_told():
+        opened, steps = await asyncio.to_thread(_prepare, location)
     try:
-        async with _away_told():
-            steps = await asyncio.to_thread(_prepare, location)
         async with opened.write() as transaction:
             await transaction.run_sync(upgrade, steps)
     except (exc.SQLAlchemyError, CommandError) as error:
@@ -78,12 +73,16 @@ async def open_engine(location: Location) -> Engine:
     return opened
 
 
-def _prepare(location: Location) -> Steps:
-    """What touches files. A new database is for its owner's eyes: there will be people's words in it."""
-    if not isinstance(location, Postgres):
-        location.path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(location.path, os.O_CREAT | os.O_RDWR, 0o600))
-    return read_steps()
+def _prepare(location: Location) -> tuple[Engine, Steps]:
+    """All that touches files. A new one is for its owner's eyes: there will be people's words in it."""
+    if isinstance(location, Postgres):
+        engine = _postgres(location)
+        return Engine(engine, engine, nullcontext()), read_steps()
+    path = location.path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    readers = _sqlite(path, "BEGIN", connections=CONNECTIONS)
+    return Engine(readers, _sqlite(path, "BEGIN IMMEDIATE", connections=1), _Turn()), read_steps()
 
 
 def _postgres(location: Postgres) -> AsyncEngine:
@@ -147,6 +146,11 @@ async def _away_told() -> AsyncIterator[None]:
         if not _is_away(error):
             raise
         raise StorageUnavailable from error
+    except exc.StatementError as error:
+        if isinstance(error.orig, ApiError):
+            # What a column's type says of a value reaches the caller as it was said.
+            raise error.orig from None
+        raise
 
 
 def _is_away(error: exc.DBAPIError) -> bool:
