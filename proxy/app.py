@@ -94,7 +94,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[DISPATCHER] = dispatcher
     app[SESSIONS] = Sessions(
         Stored(database, STORE),
-        Chosen(lambda: dispatcher.router, lifecycle, lifecycle.expected_seconds),
+        Chosen(lambda: dispatcher.router, lifecycle),
         keyed=bool(settings.api_keys),
         idle=settings.session_idle_seconds,
         most=settings.max_sessions,

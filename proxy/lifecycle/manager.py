@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from backends.base import ModelSpec
+from backends.base import Health
 from backends.errors import BackendError, Unavailable
 from proxy.events.values import Event, UnloadReason
 from proxy.lifecycle.engines import Engines
@@ -14,8 +16,9 @@ from proxy.lifecycle.gauge import Gauge
 from proxy.lifecycle.loader import Loader
 from proxy.lifecycle.memory import Room, read_room
 from proxy.lifecycle.outcomes import is_models_failure
-from proxy.lifecycle.places import AS_CONFIGURED, Compute, Place, way
+from proxy.lifecycle.places import AS_CONFIGURED, Check, Compute, Place, way
 from proxy.lifecycle.pressure import Watch
+from proxy.lifecycle.probe import run_probe
 from proxy.lifecycle.requirements import Consult, nothing_known
 from proxy.lifecycle.rules import Rules
 from proxy.lifecycle.scheduler import Priority
@@ -39,19 +42,27 @@ class LifecycleManager:
         read: Callable[[], Room] = read_room,
     ) -> None:
         self._engines = engines
-        self._rules = rules or Rules()
+        self.rules = rules or Rules()
         self.gauge = Gauge(read)
-        self._loader = Loader(engines, self.gauge, facts, publish, seconds=self._rules.load, file=self._rules.file)
-        self._floor = Floor(self._rules, self._loader, publish)
-        self._watch = Watch(self._floor, self.gauge, self._rules)
+        self._loader = Loader(engines, self.gauge, facts, publish, seconds=self.rules.load, file=self.rules.file)
+        self._floor = Floor(self.rules, self._loader, publish)
+        self._watch = Watch(self._floor, self.gauge, self.rules)
 
     def place(self, entry: ModelEntry) -> Place:
         """What is known of the model now; to be read, not to be changed."""
         return self._floor.place(entry, remote=self._engines.remote(entry.engine))
 
+    def places(self) -> list[Place]:
+        """All models of which something is known; to be read, not to be changed."""
+        return self._floor.places()
+
     def is_ready(self, entry: ModelEntry) -> bool:
         """Whether the model can run now, without waiting."""
         return self.place(entry).open
+
+    def as_loaded(self, entry: ModelEntry) -> ModelSpec:
+        """The model in the way in which it is loaded, or would be: as its engine is configured, or as a load has said."""
+        return self.place(entry).compute.applied(entry.spec)
 
     async def ensure_ready(self, entry: ModelEntry) -> None:
         """Return when the model can run. Raises Unavailable when its load failed, or takes longer than a caller should wait.
@@ -132,6 +143,21 @@ class LifecycleManager:
         await self.unload(entry, "reloading")
         await self.ensure_ready(entry)
 
+    async def try_out(self, entry: ModelEntry) -> float | None:
+        """Seconds that a tiny request took, really served; None where its engine knows none. Raises BackendError."""
+        async with self.use(entry):
+            started = asyncio.get_running_loop().time()
+            served = await run_probe(self._engines[entry.engine], entry.spec)
+            return asyncio.get_running_loop().time() - started if served else None
+
+    async def engine_health(self, entry: ModelEntry) -> Health:
+        """What its engine says of itself."""
+        return await (await self._engines.make(entry.engine)).health()
+
+    def checked(self, entry: ModelEntry, check: Check) -> None:
+        """Note the outcome of a health check."""
+        self.place(entry).check = check
+
     async def check(self, entry: ModelEntry, compute: Compute = AS_CONFIGURED) -> None:
         """Refuse a load that is known beforehand to fail. Raises NoDevice, NotCached, OutOfMemory."""
         place = self.place(entry)
@@ -161,7 +187,7 @@ class LifecycleManager:
         if place.open:
             return
         try:
-            async with asyncio.timeout(self._rules.wait) as limit:
+            async with asyncio.timeout(self.rules.wait) as limit:
                 await self._loaded(place, entry)
         except TimeoutError as error:
             self._unwanted(place)

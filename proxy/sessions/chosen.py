@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, cast
 
 from backends import REMOTE
-from backends.base import EngineSpec
+from backends.base import EngineSpec, ModelSpec, placed
 from backends.types import Json, Task
-from proxy.errors import ApiError, ErrorCode, invalid
+from proxy.errors import ApiError
 from proxy.registry.models import ModelEntry, Registry
 from proxy.sessions.config import Asr, AsrCompute, Device, ModelConfig, Mt, MtCompute, said_at, whole
 from proxy.sessions.effect import relayed_fields
-from proxy.sessions.placing import Compute, computed_in, device_of, place, wished
+from proxy.sessions.limits import SENTENCES, Machine, check_compute, unsupported
+from proxy.sessions.placing import Compute, compute_of, computed_in, place, wished
 
 Service: TypeAlias = Literal["asr", "mt"]
 
 TASKS: Mapping[Service, Task] = {"asr": "transcription", "mt": "translation"}
 SERVICES: Mapping[Task, Service] = {task: service for service, task in TASKS.items()}
 ENGINES: Mapping[Service, str] = {"asr": "whisper", "mt": "translation"}
-
-# Sentences in one call of a translation engine that is not told how many.
-SENTENCES = 32
 
 
 class Names(Protocol):
@@ -42,13 +40,11 @@ class Loads(Protocol):
     def is_ready(self, entry: ModelEntry) -> bool:
         """Whether the model can run now."""
 
+    def as_loaded(self, entry: ModelEntry) -> ModelSpec:
+        """The model in the way in which it is loaded, or would be."""
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What sessions can be given. cuda: whether there is a CUDA device; cores: that this process may use."""
-
-    cuda: bool
-    cores: int
+    def expected_seconds(self, entry: ModelEntry) -> float | None:
+        """How long its load will take, as past ones did; None = there were none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +56,11 @@ class Restart:
 
 
 class Chosen:
-    """Answers by the registry as it is when asked. seconds: how long a model's load will take, None = nobody knows."""
+    """Answers by the registry as it is when asked."""
 
-    def __init__(
-        self, names: Callable[[], Names], loads: Loads, seconds: Callable[[ModelEntry], float | None] = lambda _: None
-    ) -> None:
+    def __init__(self, names: Callable[[], Names], loads: Loads) -> None:
         self._names = names
         self._loads = loads
-        self._seconds = seconds
 
     def config(self, said: Mapping[str, Json], machine: Machine) -> ModelConfig:
         """The whole configuration. Raises INVALID with the path of a wrong value."""
@@ -95,23 +88,11 @@ class Chosen:
 
         Raises MODEL_NOT_FOUND, UNSUPPORTED, UNSUPPORTED_DEVICE or INVALID, each with the path of what is to blame.
         """
-        entry = self._found(service, said)
-        engine = self._names().registry.engines[entry.engine]
+        engine = self._engine_of(self._found(service, said))
         if engine.kind in REMOTE and service == "asr":
             relayed_fields(said)
-            return
-        if service == "asr" and said_at(said, "asr.compute_config.gpu_memory_fraction") is not None:
-            raise _unsupported(
-                "asr.compute_config.gpu_memory_fraction",
-                "cannot be honoured: a model takes the memory that it needs; choose a smaller one or another compute_type",
-            )
-        _check_device(service, engine, said, machine)
-        most = engine.max_batch or SENTENCES
-        batch = said_at(said, "mt.compute_config.batch_size")
-        if service == "mt" and isinstance(batch, int) and batch > most:
-            raise invalid(
-                "mt.compute_config.batch_size", f"{batch} is more than the {most} that the engine takes at once"
-            )
+        else:
+            check_compute(f"{service}.compute_config", engine, said, machine)
 
     def restart(self, before: Mapping[str, Json], after: Mapping[str, Json], machine: Machine) -> Restart:
         """What going from one to the other takes."""
@@ -121,7 +102,7 @@ class Chosen:
             if old is None or new is None or old == new:
                 continue
             if self._loads.is_ready(old) and not self._loads.is_ready(new):
-                waits.append(self._seconds(new))
+                waits.append(self._loads.expected_seconds(new))
         known = [wait for wait in waits if wait is not None]
         return Restart(bool(waits), round(1000 * sum(known)) if waits and len(known) == len(waits) else None)
 
@@ -129,15 +110,15 @@ class Chosen:
         """The model, computed as wanted. Raises UNSUPPORTED where it runs on an engine elsewhere."""
         if wanted == Compute():
             return entry
-        engine = self._names().registry.engines[entry.engine]
+        engine = self._engine_of(entry)
         if engine.kind in REMOTE:
-            path = f"{SERVICES.get(entry.task, 'asr')}.compute_config"
-            raise _unsupported(path, f"is the session's, and `{entry.name}` is computed by an engine elsewhere")
+            path = f"{SERVICES[entry.task]}.compute_config"
+            raise unsupported(path, f"is the session's, and `{entry.name}` is computed by an engine elsewhere")
         return place(entry, engine, wanted, cuda=machine.cuda)
 
     def _placed(self, service: Service, said: Mapping[str, Json], machine: Machine) -> ModelEntry | None:
         try:
-            return self.place(self._found(service, said), compute_of(service, said), machine)
+            return self.place(self._found(service, said), compute_of(f"{service}.compute_config", said), machine)
         except ApiError:
             return None  # a model that has gone since it was chosen
 
@@ -152,22 +133,19 @@ class Chosen:
 
     def _engine(self, service: Service, said: Mapping[str, Json]) -> EngineSpec:
         """Of the chosen model; where that is gone, the one that serves others of its kind."""
-        engines = self._names().registry.engines
         try:
-            return engines[self._found(service, said).engine]
+            return self._engine_of(self._found(service, said))
         except ApiError:
             kind = ENGINES[service]
-            return engines.get(kind) or EngineSpec(name=kind, kind=kind)
+            return self._names().registry.engines.get(kind) or EngineSpec(name=kind, kind=kind)
+
+    def _engine_of(self, entry: ModelEntry) -> EngineSpec:
+        """As the model is loaded, which need not be as its engine is configured."""
+        engine = self._names().registry.engines[entry.engine]
+        return engine if engine.kind in REMOTE else placed(engine, self._loads.as_loaded(entry))
 
     def _default(self, service: Service) -> str:
         return self._names().registry.defaults.get(TASKS[service], "")
-
-
-def compute_of(service: Service, said: Mapping[str, Json]) -> Compute:
-    """What a session says of computing; it is valid."""
-    told = said_at(said, f"{service}.compute_config")
-    known = told if isinstance(told, dict) else {}
-    return Compute(**{name: known[name] for name in ("device", "compute_type", "cpu_threads") if name in known})  # type: ignore[arg-type]
 
 
 def _told(engine: EngineSpec, service: Service, said: Mapping[str, Json], machine: Machine) -> EngineSpec:
@@ -180,27 +158,3 @@ def _told(engine: EngineSpec, service: Service, said: Mapping[str, Json], machin
 def _device(engine: EngineSpec) -> Device:
     """A model on an engine elsewhere runs wherever that is."""
     return cast("Device", engine.device if engine.device in ("cpu", "cuda") else "auto")
-
-
-def _check_device(service: Service, engine: EngineSpec, said: Mapping[str, Json], machine: Machine) -> None:
-    wanted = compute_of(service, said)
-    path = f"{service}.compute_config"
-    if wanted.device == "cuda" and not machine.cuda:
-        raise _no_device(f"{path}.device", "there is no CUDA device here; use `cpu` or `auto`")
-    device = device_of(wanted.device or engine.device, cuda=machine.cuda)
-    if wanted.compute_type == "float16" and device == "cpu":
-        raise _no_device(f"{path}.compute_type", "CPUs do not compute in float16; use `int8` or `float32`")
-    if wanted.cpu_threads is None:
-        return
-    if device == "cuda":
-        raise _unsupported(f"{path}.cpu_threads", "is for models on a CPU, and this one runs on CUDA")
-    if wanted.cpu_threads > machine.cores:
-        raise invalid(f"{path}.cpu_threads", f"{wanted.cpu_threads} are more than the {machine.cores} cores there are")
-
-
-def _unsupported(path: str, reason: str) -> ApiError:
-    return ApiError(ErrorCode.UNSUPPORTED, f"`{path}` {reason}.", param=path)
-
-
-def _no_device(path: str, reason: str) -> ApiError:
-    return ApiError(ErrorCode.UNSUPPORTED_DEVICE, f"Invalid `{path}`: {reason}.", param=path, status=400)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from backends.base import EngineSpec
+from backends.types import Json
 from proxy.registry.models import ModelEntry
-from proxy.sessions.config import ComputeType, Device
+from proxy.sessions.config import ComputeType, Device, said_at
 
 _UNSAID = ("default", "auto")
 
@@ -21,10 +23,21 @@ class Compute:
     cpu_threads: int | None = None
 
 
-def place(entry: ModelEntry, engine: EngineSpec, wanted: Compute, *, cuda: bool) -> ModelEntry:
-    """The model computed as wanted: entry itself where that is what engine does anyway, else a load of its own beside it.
+def compute_of(path: str, said: Mapping[str, Json]) -> Compute:
+    """What a session says of computing, at the path of a compute_config; it is valid."""
+    told = said_at(said, path)
+    known = told if isinstance(told, dict) else {}
+    return Compute(
+        device=cast("Device | None", known.get("device")),
+        compute_type=cast("ComputeType | None", known.get("compute_type")),
+        cpu_threads=cast("int | None", known.get("cpu_threads")),
+    )
 
-    cuda: whether there is a CUDA device.
+
+def place(entry: ModelEntry, engine: EngineSpec, wanted: Compute, *, cuda: bool) -> ModelEntry:
+    """The model computed as wanted: entry itself where that is so anyway, else a load of its own beside it.
+
+    engine: with what entry is loaded with; cuda: whether there is a CUDA device.
     """
     other = wished(engine, wanted, cuda=cuda)
     variant = comes_to(other, cuda=cuda)
@@ -37,7 +50,7 @@ def place(entry: ModelEntry, engine: EngineSpec, wanted: Compute, *, cuda: bool)
         compute_type=other.compute_type,
         cpu_threads=other.cpu_threads,
     )
-    return replace(entry, name=f"{entry.name} ({variant})", aliases=(), preload=False, spec=spec)
+    return replace(entry, spec=spec)
 
 
 def wished(engine: EngineSpec, wanted: Compute, *, cuda: bool) -> EngineSpec:

@@ -16,11 +16,12 @@ from backends.inprocess.cuda import device_count
 from backends.types import Json, JsonObject, Task, Transcribe, Translate
 from proxy.errors import ApiError, ErrorCode
 from proxy.registry.models import ModelEntry
-from proxy.sessions.chosen import TASKS, Chosen, Machine, Restart, compute_of
+from proxy.sessions.chosen import TASKS, Chosen, Restart
 from proxy.sessions.config import ModelConfig, check_change, said_at
 from proxy.sessions.effect import relayed_fields, transcribe_defaults, translate_defaults
+from proxy.sessions.limits import Machine
 from proxy.sessions.merge import merged
-from proxy.sessions.placing import Compute
+from proxy.sessions.placing import Compute, compute_of
 from proxy.sessions.values import Session
 from proxy.storage.database import Stored
 
@@ -189,7 +190,7 @@ class Sessions:
             models={task: name for task, name in named.items() if isinstance(name, str)},
             transcribe=transcribe_defaults(config.asr),
             translate=translate_defaults(config.mt),
-            compute={task: compute_of(service, session.said) for service, task in TASKS.items()},
+            compute={task: compute_of(f"{service}.compute_config", session.said) for service, task in TASKS.items()},
             said=session.said,
         )
 
