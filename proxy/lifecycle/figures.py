@@ -12,12 +12,13 @@ RATE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of the latest outcomes. mean and p95 in seconds, None before the first success; rate: successes per second."""
+    """Of the latest outcomes. mean, p95, latest: in seconds, None before the first success; rate: successes per second."""
 
     count: int
     error_rate: float
     mean: float | None
     p95: float | None
+    latest: float | None
     rate: float
 
 
@@ -49,6 +50,7 @@ class Figures:
             error_rate=sum(self._failed) / len(self._failed) if self._failed else 0.0,
             mean=sum(self._durations) / len(self._durations) if self._durations else None,
             p95=percentile(sorted(self._durations), 0.95) if self._durations else None,
+            latest=self._durations[-1] if self._durations else None,
             rate=recent / RATE_SECONDS,
         )
 

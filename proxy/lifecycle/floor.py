@@ -47,6 +47,10 @@ class Floor:
         place.pinned = place.pinned or entry.preload
         return place
 
+    def places(self) -> list[Place]:
+        """All that is known of."""
+        return list(self._places.values())
+
     def residents(self) -> list[Resident]:
         """What is in memory, or on its way."""
         return [resident for place in self._places.values() if (resident := place.resident())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ import structlog
 from backends.base import Backend, EngineSpec, ModelSpec, Progress, placed
 from backends.errors import BackendError, Broken, LoadTimedOut, NoDevice, NotCached
 from backends.inprocess.cuda import device_count
+from backends.inprocess.memory import trim
 from proxy.events.values import Event, LoadCompleted, LoadFailed, LoadProgress, LoadStarted, ModelType
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.experience import Cost
@@ -23,7 +24,7 @@ from proxy.lifecycle.outcomes import error_code
 from proxy.lifecycle.places import Attempt
 from proxy.lifecycle.probe import run_probe
 from proxy.lifecycle.progress import advanced, warming
-from proxy.lifecycle.requirements import Consult, Need, arithmetic, needed_mb, refusal
+from proxy.lifecycle.requirements import Consult, Need, arithmetic, needed_mb, refusal, refuse_arithmetic
 from proxy.lifecycle.weights import weights_mb
 from proxy.registry.models import ModelEntry
 
@@ -82,6 +83,7 @@ class Loader:
         """
         spec = placed(self._engines.spec(entry.engine), model)
         device = await self._device(spec)
+        refuse_arithmetic(spec.kind, device, spec.compute_type)
         try:
             weights = await asyncio.to_thread(weights_mb, model)
         except NotCached:
@@ -129,7 +131,7 @@ class Loader:
         except Exception as error:
             self._log.exception("unexpected error in a load", model=name)
             raise self._failed(attempt, _unexpected(name)) from error
-        await self._learn(attempt, loaded)
+        loaded = await self._learned(attempt, loaded)
         self._log.info(
             "model ready", model=name, seconds=round(loaded.seconds, 2), memory_mb=_rounded(loaded.memory_mb)
         )
@@ -177,6 +179,8 @@ class Loader:
             finally:
                 sampling.cancel()
                 await asyncio.gather(sampling, return_exceptions=True)
+            # What a conversion needed for a while is not what the model holds.
+            await asyncio.to_thread(trim)
             taken = await self._gauge.taken(growth)
         seconds = asyncio.get_running_loop().time() - started
         return Loaded(model, need.device, None if taken is None else max(0.0, taken), seconds)
@@ -239,11 +243,16 @@ class Loader:
             raise NoDevice("This machine has no usable CUDA device; load the model on cpu, or with device auto.")
         return "cuda" if found else "cpu"
 
-    async def _learn(self, attempt: Attempt, loaded: Loaded) -> None:
+    async def _learned(self, attempt: Attempt, loaded: Loaded) -> Loaded:
+        """The load, remembered; with what an earlier one of the same model held, where its own could not be measured."""
         fetched = attempt.standing is not None and attempt.standing.first != "loading_weights"
-        # What was downloaded or converted is there next time: such a load teaches nothing about how long those take.
-        cost = Cost(None if fetched else loaded.seconds, loaded.memory_mb)
-        await self._ledger.learn(self._engines.spec(attempt.entry.engine), attempt.model, cost)
+        # What was downloaded or converted is there next time: such a load teaches nothing about later ones.
+        cost = Cost() if fetched else Cost(loaded.seconds, loaded.memory_mb)
+        engine = self._engines.spec(attempt.entry.engine)
+        await self._ledger.learn(engine, attempt.model, cost)
+        if loaded.memory_mb is not None:
+            return loaded
+        return replace(loaded, memory_mb=self._ledger.expected(engine, attempt.model).memory_mb)
 
 
 def failure(entry: ModelEntry, error: BackendError) -> LoadFailed:

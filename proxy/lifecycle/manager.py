@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from backends.base import ModelSpec
-from backends.base import Health
+from backends.base import Health, ModelSpec
 from backends.errors import BackendError, Unavailable
 from proxy.events.values import Event, UnloadReason
 from proxy.lifecycle.engines import Engines

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from backends.errors import OutOfMemory
+from backends.errors import NoDevice, OutOfMemory
 
 # Share of what float32 takes, which is how facts are published.
 _SHRUNK = {"float32": 1.0, "float16": 0.5, "bfloat16": 0.5, "int8_float16": 0.25, "int8": 0.25}
@@ -55,6 +55,14 @@ def arithmetic(kind: str, device: str, compute_type: str) -> str | None:
     """In what a model is computed on an engine of this kind; None = as its weights are stored."""
     told = compute_type not in ("default", "auto")
     return compute_type if told else _USUAL.get((kind, device))
+
+
+def refuse_arithmetic(kind: str, device: str, compute_type: str) -> None:
+    """Raise NoDevice for what no engine of the kind computes in there."""
+    if kind in ("whisper", "translation") and device == "cpu" and compute_type == "float16":
+        raise NoDevice("CPUs do not compute in float16; load the model in int8 or float32.")
+    if kind in ("transformers", "pipelines") and compute_type.startswith("int8"):
+        raise NoDevice("Engines of transformers do not compute in int8; load the model in float16 or float32.")
 
 
 def needed_mb(

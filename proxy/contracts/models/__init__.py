@@ -7,12 +7,20 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from proxy.contract import Contract
-from proxy.contracts.models import discovery, languages, sessions, socket
+from proxy.contracts.models import discovery, health, languages, loading, sessions, socket, status
 from proxy.contracts.models.errors import render_error
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return (*discovery.routes(), *languages.routes(), *sessions.routes(), *socket.routes())
+    return (
+        *discovery.routes(),
+        *languages.routes(),
+        *status.routes(),
+        *health.routes(),
+        *loading.routes(),
+        *sessions.routes(),
+        *socket.routes(),
+    )
 
 
 CONTRACT = Contract(
