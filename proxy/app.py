@@ -29,6 +29,7 @@ from proxy.keys import (
     CATALOG,
     CHATS,
     DATABASE,
+    DIALECTS,
     DISPATCHER,
     EVENTS,
     LIFECYCLE,
@@ -90,6 +91,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
     app[CATALOG] = shelf
+    app[DIALECTS] = CONTRACTS
     app[LIFECYCLE] = lifecycle
     app[DISPATCHER] = dispatcher
     app[SESSIONS] = Sessions(

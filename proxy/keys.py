@@ -6,6 +6,7 @@ from aiohttp import web
 
 from proxy.captions.captioner import Captioner
 from proxy.chats.chats import Chats
+from proxy.contract import Contract
 from proxy.events.bus import Bus
 from proxy.http.server import Refuse
 from proxy.http.users import Users
@@ -27,6 +28,7 @@ USERS = web.AppKey("users", Users)
 STARTED = web.AppKey("started", int)
 EVENTS = web.AppKey("events", Bus)
 DATABASE = web.AppKey("database", Database)
+DIALECTS = web.AppKey("dialects", tuple[Contract, ...])
 CATALOG = web.AppKey("catalog", Shelf)
 CAPTIONER = web.AppKey("captioner", Captioner)
 CHATS = web.AppKey("chats", Chats)

@@ -10,6 +10,7 @@ from proxy.contract import Contract
 from proxy.contracts.chat.chat import chat
 from proxy.contracts.chat.chats import delete_chat, get_chat, list_chats
 from proxy.contracts.chat.errors import render_error
+from proxy.contracts.chat.operations import operations
 
 
 def _routes() -> Iterable[web.RouteDef]:
@@ -21,4 +22,11 @@ def _routes() -> Iterable[web.RouteDef]:
     )
 
 
-CONTRACT = Contract(name="chat", routes=_routes, render_error=render_error, prefixes=("/api/ai",), own_users=True)
+CONTRACT = Contract(
+    name="chat",
+    routes=_routes,
+    operations=operations,
+    render_error=render_error,
+    prefixes=("/api/ai",),
+    own_users=True,
+)

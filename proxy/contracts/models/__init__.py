@@ -9,6 +9,7 @@ from aiohttp import web
 from proxy.contract import Contract
 from proxy.contracts.models import discovery, health, languages, loading, sessions, socket, status
 from proxy.contracts.models.errors import render_error
+from proxy.contracts.models.operations import operations
 
 
 def _routes() -> Iterable[web.RouteDef]:
@@ -26,6 +27,7 @@ def _routes() -> Iterable[web.RouteDef]:
 CONTRACT = Contract(
     name="models",
     routes=_routes,
+    operations=operations,
     render_error=render_error,
     prefixes=("/api/models", "/api/languages", "/api/sessions", "/ws"),
 )
