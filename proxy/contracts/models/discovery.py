@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 import orjson
 from aiohttp import web
@@ -13,8 +15,9 @@ from backends.types import JsonObject
 from proxy.contracts.models.listed import Listed, listed_speech, listed_translation
 from proxy.contracts.models.pairs import PairPage, PairQuery, headers, page, read_query
 from proxy.contracts.models.recommended import Machine, recommended_speech
-from proxy.keys import CATALOG, DISPATCHER
+from proxy.keys import CATALOG, DISPATCHER, LIFECYCLE
 from proxy.lifecycle.memory import read_room
+from proxy.lifecycle.places import Place
 from proxy.registry.catalog import Catalog, SpeechFacts, TranslationFacts
 from proxy.registry.catalog_scores import ram_mb
 from proxy.registry.models import Registry
@@ -31,7 +34,8 @@ def routes() -> Iterable[web.RouteDef]:
 async def list_asr(request: web.Request) -> web.Response:
     """`GET /api/models/asr`: an ASRModelsResponse."""
     catalog, registry = await request.app[CATALOG].open(), request.app[DISPATCHER].router.registry
-    body = await asyncio.to_thread(lambda: asr_models(catalog, registry, read_machine()))
+    measured = latencies(registry, request.app[LIFECYCLE].places(), asyncio.get_running_loop().time())
+    body = await asyncio.to_thread(lambda: asr_models(catalog, registry, read_machine(), measured))
     return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
@@ -39,7 +43,8 @@ async def list_mt(request: web.Request) -> web.Response:
     """`GET /api/models/mt`: an MTModelsResponse. Its pairs come in pages, the best first; `source` and `target` narrow them."""
     query = read_query(request.query)
     catalog, registry = await request.app[CATALOG].open(), request.app[DISPATCHER].router.registry
-    body, found = await asyncio.to_thread(mt_models, catalog, registry, query)
+    measured = latencies(registry, request.app[LIFECYCLE].places(), asyncio.get_running_loop().time())
+    body, found = await asyncio.to_thread(mt_models, catalog, registry, query, measured)
     return web.Response(
         body=orjson.dumps(body), content_type="application/json", headers=headers(request, query, found)
     )
@@ -51,12 +56,25 @@ def read_machine() -> Machine:
     return Machine(cores=os.cpu_count() or 1, ram_mb=room.total, gpu_mb=None if room.gpu is None else room.gpu.total)
 
 
-def asr_models(catalog: Catalog, registry: Registry, machine: Machine) -> JsonObject:
-    """The ASRModelsResponse."""
+def latencies(registry: Registry, places: Sequence[Place], clock: float) -> dict[str, float]:
+    """Milliseconds that an inference took on average lately, by the name of a model that ran. clock: in seconds."""
+    means = {
+        (place.key.engine, replace(place.key.model, variant="")): mean
+        for place in places
+        if (mean := place.figures.summary(clock).mean) is not None
+    }
+    names = {entry.name: means.get((entry.engine, entry.spec)) for entry in registry.models}
+    return {name: round(1e3 * mean, 1) for name, mean in names.items() if mean is not None}
+
+
+def asr_models(
+    catalog: Catalog, registry: Registry, machine: Machine, measured: Mapping[str, float] = MappingProxyType({})
+) -> JsonObject:
+    """The ASRModelsResponse. measured: milliseconds by model."""
     models = listed_speech(catalog, registry)
     recommendations = recommended_speech((model.facts for model in models), machine)
     return {
-        "models": [asr_model(model) for model in models],
+        "models": [asr_model(model, measured.get(model.facts.model_id)) for model in models],
         "default_model": registry.defaults.get("transcription", ""),
         "recommendations": [
             {"use_case": found.use_case, "recommended_model": found.model_id, "reason": found.reason}
@@ -65,7 +83,7 @@ def asr_models(catalog: Catalog, registry: Registry, machine: Machine) -> JsonOb
     }
 
 
-def asr_model(model: Listed[SpeechFacts]) -> JsonObject:
+def asr_model(model: Listed[SpeechFacts], latency_ms: float | None = None) -> JsonObject:
     """The ASRModelInfo; scores are 0 and benchmarks absent where nothing was measured."""
     facts = model.facts
     requirements: JsonObject = {
@@ -73,7 +91,7 @@ def asr_model(model: Listed[SpeechFacts]) -> JsonObject:
         "min_ram_mb": ram_mb(facts.memory_mb),
         "gpu_recommended": facts.cores > MANY_CORES,
     }
-    benchmarks: JsonObject = {}
+    benchmarks: JsonObject = {} if latency_ms is None else {"latency_ms": latency_ms}
     if facts.parameters:
         requirements["gpu_memory_mb"] = facts.gpu_memory_mb
     if facts.wer is not None:
@@ -102,18 +120,20 @@ def asr_model(model: Listed[SpeechFacts]) -> JsonObject:
     return {**info, "benchmarks": benchmarks} if benchmarks else info
 
 
-def mt_models(catalog: Catalog, registry: Registry, query: PairQuery) -> tuple[JsonObject, PairPage]:
-    """The MTModelsResponse, and what its page of pairs is a page of."""
+def mt_models(
+    catalog: Catalog, registry: Registry, query: PairQuery, measured: Mapping[str, float] = MappingProxyType({})
+) -> tuple[JsonObject, PairPage]:
+    """The MTModelsResponse, and what its page of pairs is a page of. measured: milliseconds by model."""
     models = [model.facts for model in listed_translation(catalog, registry)]
     found = page(models, query)
     return {
-        "models": [mt_model(facts) for facts in models],
+        "models": [mt_model(facts, measured.get(facts.model_id)) for facts in models],
         "default_model": registry.defaults.get("translation", ""),
         "language_pairs": [*found.pairs],
     }, found
 
 
-def mt_model(facts: TranslationFacts) -> JsonObject:
+def mt_model(facts: TranslationFacts, latency_ms: float | None = None) -> JsonObject:
     """The MTModelInfo. All translate sentence by sentence, and none says how sure it is."""
     info: JsonObject = {
         "model_id": facts.model_id,
@@ -134,5 +154,7 @@ def mt_model(facts: TranslationFacts) -> JsonObject:
             "confidence_scores": False,
         },
     }
-    measured = facts.spbleu if facts.spbleu is not None else facts.tatoeba_bleu
-    return info if measured is None else {**info, "benchmarks": {"bleu_score": measured}}
+    bleu = facts.spbleu if facts.spbleu is not None else facts.tatoeba_bleu
+    known: JsonObject = {"bleu_score": bleu, "latency_ms": latency_ms}
+    benchmarks: JsonObject = {name: value for name, value in known.items() if value is not None}
+    return {**info, "benchmarks": benchmarks} if benchmarks else info

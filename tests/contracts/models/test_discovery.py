@@ -92,6 +92,17 @@ async def test_the_shipped_model_is_listed_and_the_default(door: str) -> None:
     assert "benchmarks" not in nano
 
 
+async def test_what_a_model_took_here_is_told(shipped: Registry) -> None:
+    async with serve_app(shipped) as url:
+        assert "benchmarks" not in by_id((await get(url, "/api/models/mt"))["models"])["nano-translate"]
+        asked = {"task": "translation_en_to_fr", "inputs": "What time is it?"}
+        async with aiohttp.ClientSession() as client, client.post(f"{url}/infer", json=asked) as response:
+            assert response.status == 200, await response.text()
+        benchmarks = by_id((await get(url, "/api/models/mt"))["models"])["nano-translate"]["benchmarks"]
+    assert benchmarks.keys() == {"latency_ms"}
+    assert benchmarks["latency_ms"] > 0
+
+
 async def test_one_model_is_recommended_for_each_use(door: str) -> None:
     body = await get(door, "/api/models/asr")
     models = by_id(body["models"])
