@@ -35,6 +35,7 @@ from proxy.keys import (
     LIFECYCLE,
     METRICS,
     REFUSE,
+    REGISTRY,
     SETTINGS,
     STARTED,
     TRAFFIC,
@@ -46,6 +47,7 @@ from proxy.lifecycle.rules import rules_of
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
+from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.router import Router
@@ -73,6 +75,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     shelf = Shelf()
     lifecycle = LifecycleManager(engines, rules_of(settings), publish=events.publish, facts=shelf.open)
     dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic)
+    live = LiveRegistry(registry, database, dispatcher.serve_from)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
     watch = observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format))
@@ -94,6 +97,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[DIALECTS] = CONTRACTS
     app[LIFECYCLE] = lifecycle
     app[DISPATCHER] = dispatcher
+    app[REGISTRY] = live
     app[SESSIONS] = Sessions(
         Stored(database, STORE),
         Chosen(lambda: dispatcher.router, lifecycle),
@@ -107,6 +111,8 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
         app.add_routes(contract.routes())
     app.on_cleanup.append(lambda app: app[CAPTIONER].close())
     app.on_cleanup.append(lambda app: app[CHATS].close())
+    app.on_startup.append(lambda app: app[REGISTRY].start())
+    app.on_cleanup.append(lambda app: app[REGISTRY].close())
     app.on_cleanup.append(lambda app: app[DATABASE].close())
     app.on_cleanup.append(lambda app: app[USERS].close())
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))

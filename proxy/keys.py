@@ -13,6 +13,7 @@ from proxy.http.users import Users
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
+from proxy.registry.live import LiveRegistry
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
@@ -32,3 +33,4 @@ DIALECTS = web.AppKey("dialects", tuple[Contract, ...])
 CATALOG = web.AppKey("catalog", Shelf)
 CAPTIONER = web.AppKey("captioner", Captioner)
 CHATS = web.AppKey("chats", Chats)
+REGISTRY = web.AppKey("registry", LiveRegistry)

@@ -11,7 +11,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.call import Call
-from proxy.registry.models import ModelEntry
+from proxy.registry.models import ModelEntry, Registry
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 
@@ -26,6 +26,10 @@ class Dispatcher:
         self._engines = engines
         self._lifecycle = lifecycle
         self._traffic = traffic
+
+    def serve_from(self, registry: Registry) -> None:
+        """Models have come or gone: requests from now on find those of this registry."""
+        self.router = Router(registry)
 
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""

@@ -64,6 +64,7 @@ class Text(types.TypeDecorator[str]):
         return value
 
 
+# source: `registry` for models that were added, `configuration` for what was noted of a model of the configuration file.
 MODELS = Table(
     "models",
     METADATA,
@@ -73,6 +74,7 @@ MODELS = Table(
     Column("description", Text, nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("status", Text, nullable=False),
+    Column("source", Text, nullable=False),
     Column("added_date", UtcTime, nullable=False),
     Column("last_used", UtcTime),
     Column("usage_count", BigInteger, nullable=False),
@@ -84,6 +86,7 @@ REVISIONS = Table(
     METADATA,
     Column("name", Text, primary_key=True),
     Column("number", BigInteger, nullable=False),
+    Column("changed", UtcTime, nullable=False),
 )
 
 # said: what differs from the defaults; staged: the same with changes that wait for the next connection.

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("description", sa.String, nullable=False),
         sa.Column("parameters", sa.JSON, nullable=False),
         sa.Column("status", sa.String, nullable=False),
+        sa.Column("source", sa.String, nullable=False),
         sa.Column("added_date", time, nullable=False),
         sa.Column("last_used", time),
         sa.Column("usage_count", sa.BigInteger, nullable=False),
@@ -32,6 +33,7 @@ def upgrade() -> None:
         "revisions",
         sa.Column("name", sa.String, nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("changed", time, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_revisions"),
     )
     op.create_table(

@@ -20,7 +20,15 @@ from proxy.storage.tables import CHATS, MESSAGES, MODELS, REVISIONS
 NOW = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=UTC)
 
 
-ROW = {"name": "n", "model_type": "t", "description": "", "parameters": {}, "status": "", "usage_count": 0}
+ROW = {
+    "name": "n",
+    "model_type": "t",
+    "description": "",
+    "parameters": {},
+    "status": "",
+    "source": "",
+    "usage_count": 0,
+}
 
 
 async def add(tx: AsyncConnection, model_id: str) -> None:
@@ -101,7 +109,7 @@ async def test_callers_who_leave_at_any_moment_do_no_harm(database: Database) ->
 
 async def test_no_increment_is_lost_among_many_writers(database: Database) -> None:
     async with database.write() as tx:
-        await tx.execute(REVISIONS.insert().values(name="n", number=0))
+        await tx.execute(REVISIONS.insert().values(name="n", number=0, changed=NOW))
 
     async def increment() -> None:
         async with database.write() as tx:
