@@ -155,7 +155,7 @@ class TranslationFacts:
         return source != target and source in self.family.languages and target in self.family.languages
 
     def pair_quality(self, source: str, target: str) -> int:
-        """0-100, of a pair that it speaks: the model's own where no language of the pair was measured."""
+        """0-100, of a pair that it speaks: the model's own where no language of its family was measured."""
         score = None if self.pair else self.family.score(source, target)
         return self.quality if score is None else score
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
@@ -11,8 +12,8 @@ from proxy.registry.catalog_files import FamilyTable, LanguagesFile, Level
 from proxy.registry.catalog_scores import quality_of_spbleu
 
 RIGHT_TO_LEFT = frozenset({"Arabic", "Hebrew"})
-# Twice 25 and twice 12.5 of spBLEU.
-HIGH, MEDIUM = 50, 25
+# The least score of each tier: twice 25 and twice 12.5 of spBLEU.
+LEAST: Mapping[Level, int] = MappingProxyType({"high": 50, "medium": 25, "low": 0})
 ENGLISH = "en"
 
 
@@ -54,20 +55,31 @@ class Spoken:
         """How well the models do it: by its score; where there is none, by how much data there is."""
         if self.score is None:
             return self.language.resource
-        return "high" if self.score >= HIGH else "medium" if self.score >= MEDIUM else "low"
+        return next(tier for tier, least in LEAST.items() if self.score >= least)
+
+    @property
+    def worth(self) -> int:
+        """Its score in a pair: where it was not measured, the least of its tier; English is what others were measured from."""
+        if self.language.code == ENGLISH:
+            return 100
+        return LEAST[self.tier] if self.score is None else self.score
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """The languages that models share, by code; any of them into any other. directions: of the models' own codes."""
 
     languages: Mapping[str, Spoken] = field(default_factory=lambda: MappingProxyType({}))
     directions: int = 0
 
+    @cached_property
+    def measured(self) -> bool:
+        """Whether any of its languages was."""
+        return any(spoken.score is not None for spoken in self.languages.values())
+
     def score(self, source: str, target: str) -> int | None:
-        """Of a pair: the worse of its two languages, as far as they are measured."""
-        scores = [self.languages[code].score for code in (source, target)]
-        return min((score for score in scores if score is not None), default=None)
+        """Of a pair: the worse of its two languages. None where none of the family was measured."""
+        return min(self.languages[source].worth, self.languages[target].worth) if self.measured else None
 
 
 class Atlas:
@@ -78,6 +90,7 @@ class Atlas:
             code: Language(code=code, name=row.name, native=row.native, script=row.script, resource=row.resource)
             for code, row in file.languages.items()
         }
+        self._listed: dict[tuple[str, ...], Family] = {}
         self._by_iso = {row.iso: code for code, row in file.languages.items()}
         self._variants = {
             code: {script: Variant(**row.model_dump()) for script, row in rows.items()}
@@ -98,9 +111,11 @@ class Atlas:
         return Family(MappingProxyType(languages), len(table.codes) * (len(table.codes) - 1))
 
     def listed(self, codes: tuple[str, ...]) -> Family:
-        """The family of these languages, of which nothing was measured."""
-        languages = {code: Spoken(language=self.languages[code]) for code in codes}
-        return Family(MappingProxyType(languages), len(codes) * (len(codes) - 1))
+        """The family of these languages, of which nothing was measured; the same one whenever it is asked for."""
+        if codes not in self._listed:
+            languages = {code: Spoken(language=self.languages[code]) for code in codes}
+            self._listed[codes] = Family(MappingProxyType(languages), len(codes) * (len(codes) - 1))
+        return self._listed[codes]
 
     def _spoken(self, code: str, codes: list[str], spbleu: Mapping[str, float]) -> Spoken:
         scores = [quality_of_spbleu(spbleu[own]) for own in codes if own in spbleu]

@@ -97,8 +97,10 @@ def test_scores_come_from_figures_alone(catalog: Catalog) -> None:
 def test_a_pair_is_no_better_than_its_worse_language(catalog: Catalog) -> None:
     model = catalog.translation["facebook/nllb-200-3.3B"]
     assert model.pair_quality("en", "fr") > model.pair_quality("fr", "yo") == model.pair_quality("en", "yo")
-    # Nobody measured Japanese properly: the pair is as good as the model.
-    assert model.pair_quality("en", "ja") == model.quality
+    # Not measured: the least of the tier that its data puts it in.
+    assert (model.pair_quality("en", "ja"), model.pair_quality("cjk", "pt")) == (50, 0)
+    nano = catalog.translation["nano-translate"]
+    assert nano.pair_quality("en", "de") == nano.quality == 0
     assert not model.speaks("fr", "fr")
     assert not model.speaks("fr", "tlh")
 
