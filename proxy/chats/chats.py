@@ -38,7 +38,8 @@ class Answer:
 
     def add(self, text: str) -> None:
         """More of it."""
-        self._pieces.append(text[: max(self._room, 0)])
+        if self._room > 0:
+            self._pieces.append(text[: self._room])
         self._room -= len(text)
 
     def end(self) -> None:

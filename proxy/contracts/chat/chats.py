@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 from aiohttp import web
@@ -71,15 +71,15 @@ def read_cursor(text: str) -> tuple[datetime, str]:
     """The `updated` and `chat_id` of the last chat of a page. Raises INVALID."""
     try:
         updated, chat_id = orjson.loads(base64.urlsafe_b64decode(text))
-        return _aware(datetime.fromisoformat(updated)), check_chat_id(chat_id)
+        return _in_utc(datetime.fromisoformat(updated)), check_chat_id(chat_id)
     except (ValueError, TypeError, OverflowError, AttributeError, ApiError):
         raise invalid("before", "it is not the `next` of a page") from None
 
 
-def _aware(time: datetime) -> datetime:
+def _in_utc(time: datetime) -> datetime:
     if time.tzinfo is None:
         raise ValueError("no time zone")
-    return time
+    return time.astimezone(UTC)
 
 
 def _number(query: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

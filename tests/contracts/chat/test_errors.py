@@ -194,6 +194,7 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, object], int]] = {
     "page of another alphabet": ("GET", "/api/ai/chats?limit=%D9%A1", {}, 400),
     "page after nothing": ("GET", "/api/ai/chats?before=abc", {}, 400),
     "page after a time of no zone": ("GET", "/api/ai/chats?before=WyIyMDI2LTExLTIxIiwiMSJd", {}, 400),
+    "page before all time": ("GET", "/api/ai/chats?before=WyIwMDAxLTAxLTAxVDAwOjAwOjAwKzE0OjAwIiwiMSJd", {}, 400),
     "page after a list": ("GET", "/api/ai/chats?before=W10=", {}, 400),
     "messages after nothing": ("GET", "/api/ai/chats/1?after=-1", {}, 400),
     "messages after too much": ("GET", "/api/ai/chats/1?after=99999999999", {}, 400),
