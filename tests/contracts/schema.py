@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from jsonschema import Draft202012Validator
 
 
+def schema(contract: str, interface: str) -> dict[str, Any]:
+    """The schema of an interface of this contract's document. Blocks, as tests may."""
+    found = json.loads((Path(__file__).parent / contract / "schemas" / f"{interface}.json").read_text())
+    assert isinstance(found, dict)
+    Draft202012Validator.check_schema(found)
+    return found
+
+
 def conforms(contract: str, interface: str, value: object) -> None:
-    """Fail unless the value is what the interface of this contract's document says. Blocks: call it in tests alone."""
-    file = Path(__file__).parent / contract / "schemas" / f"{interface}.json"
-    schema = json.loads(file.read_text())
-    Draft202012Validator.check_schema(schema)
-    problems = [
-        f"{'/'.join(map(str, error.path))}: {error.message[:300]}"
-        for error in Draft202012Validator(schema).iter_errors(value)
-    ]
+    """Fail unless the value is what the interface says."""
+    errors = Draft202012Validator(schema(contract, interface)).iter_errors(value)
+    problems = [f"{'/'.join(map(str, error.path))}: {error.message[:300]}" for error in errors]
     assert not problems, f"{interface}: {problems}"

@@ -48,6 +48,7 @@ from proxy.contracts.ops.openapi import SENTENCES, document, plain, undocumented
 from proxy.errors import ErrorCode
 from proxy.registry.models import ModelEntry, Registry
 from proxy.settings import Settings
+from tests.contracts.schema import schema
 from tests.support import ScriptedBackend, serve_app
 
 Document: TypeAlias = dict[str, Any]
@@ -144,8 +145,8 @@ async def test_the_document_is_of_openapi_3_0(described: Document) -> None:
     references = set(re.findall(r'"#/components/schemas/(\w+)"', document(CONTRACTS).decode()))
     assert references <= set(described["components"]["schemas"])
     # Schemas of 3.0 are those of draft 4 with flags, and know no null type.
-    for schema in described["components"]["schemas"].values():
-        Draft4Validator.check_schema(schema)
+    for component in described["components"]["schemas"].values():
+        Draft4Validator.check_schema(component)
     assert '"type":"null"' not in document(CONTRACTS).decode()
 
 
@@ -162,17 +163,38 @@ async def test_errors_are_shown_as_each_contract_says_them(described: Document) 
     assert shown == {"statusCode": 400, "statusMessage": sentence}
 
 
+@pytest.mark.parametrize("interface", ["ASRModelsResponse", "MTModelsResponse", "LanguageSupportResponse"])
+async def test_answers_are_described_as_the_contract_has_them(described: Document, interface: str) -> None:
+    paths = {
+        "ASRModelsResponse": "/api/models/asr",
+        "MTModelsResponse": "/api/models/mt",
+        "LanguageSupportResponse": "/api/languages/mt/{model_id}",
+    }
+    answer = described["paths"][paths[interface]]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    contract = {key: value for key, value in schema("models", interface).items() if key not in ("$schema", "title")}
+    assert _bare(answer) == _bare(contract)
+
+
+def _bare(schema: Any) -> Any:
+    """Without what says nothing: an empty list of required members."""
+    if isinstance(schema, list):
+        return [_bare(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _bare(value) for key, value in schema.items() if (key, value) != ("required", [])}
+
+
 def test_every_failure_can_be_shown() -> None:
     assert set(SENTENCES) == set(ErrorCode)
 
 
 def test_schemas_are_put_into_the_dialect_of_3_0() -> None:
     schemas: dict[str, Any] = {}
-    schema: Any = {
+    modern: Any = {
         "$defs": {"A": {"const": "a"}},
         "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "null"}],
     }
-    assert plain(schema, schemas) == {"type": "integer", "exclusiveMinimum": True, "minimum": 0, "nullable": True}
+    assert plain(modern, schemas) == {"type": "integer", "exclusiveMinimum": True, "minimum": 0, "nullable": True}
     assert schemas == {"A": {"enum": ["a"]}}
 
 
@@ -194,8 +216,7 @@ async def test_no_request_made_from_the_document_gets_an_answer_that_is_not_in_i
     for path in described["paths"].values():
         for method in [name for name, operation in path.items() if "101" in operation["responses"]]:
             del path[method]
-    schema = from_dict(described)
-    for found in schema.get_all_operations():
+    for found in from_dict(described).get_all_operations():
         assert isinstance(found, Ok)
         await asyncio.to_thread(_ask, found.ok(), door, headers, there)
 
