@@ -11,7 +11,7 @@ from aiohttp import web
 
 from backends.errors import BackendError, Broken
 from backends.types import Delta, Finish
-from proxy.contracts.chat.errors import INVALID_MODEL, failed, shape
+from proxy.contracts.chat.errors import INVALID_MODEL, RETIRED, failed, shape
 from proxy.contracts.chat.requests import ChatRequest, check_chat_id, read_query, read_request, wants_events
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
@@ -19,7 +19,7 @@ from proxy.http.observe import CALL
 from proxy.http.stream import stream_sse
 from proxy.http.users import bearer
 from proxy.keys import CHATS, DISPATCHER, USERS
-from proxy.registry.models import ModelEntry
+from proxy.registry.models import ModelEntry, Registry
 
 CONTENT_TYPE = "text/event-stream"
 """As the contract writes it, without a charset."""
@@ -57,14 +57,24 @@ def text_event(text: str) -> bytes:
     return b"data: " + _LINE.sub("\ndata: ", text.replace("\r", "")).encode() + b"\n\n"
 
 
-def _model(request: web.Request) -> ModelEntry:
-    """The model that the path names. Raises INVALID in the contract's words, or UNAVAILABLE."""
-    dispatcher = request.app[DISPATCHER]
-    publisher, name = request.match_info["publisher"], request.match_info["name"]
+def model_name(publisher: str, name: str, registry: Registry) -> str:
+    """The model that a path names: `publisher/name`, or `name` alone, of the publisher `local`, where only that exists."""
     full = f"{publisher}/{name}"
-    known = dispatcher.router.registry.names() if publisher == LOCAL else ()
+    if publisher != LOCAL:
+        return full
+    known = registry.names().keys() | registry.retired
+    return name if name in known and full not in known else full
+
+
+def _model(request: web.Request) -> ModelEntry:
+    """The model to ask. Raises INVALID in the contract's words, or UNAVAILABLE."""
+    dispatcher = request.app[DISPATCHER]
+    registry = dispatcher.router.registry
+    name = model_name(request.match_info["publisher"], request.match_info["name"], registry)
+    if name in registry.retired:
+        raise ApiError(ErrorCode.INVALID, RETIRED, param="model")
     try:
-        return dispatcher.resolve(name if name in known and full not in known else full, "text", request[CALL])
+        return dispatcher.resolve(name, "text", request[CALL])
     except ApiError as error:
         if error.param != "model":
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -77,6 +78,18 @@ async def test_a_model_that_does_not_exist(http: aiohttp.ClientSession, engine: 
     assert not engine.requests
     async with http.get("/api/ai/chats") as answer:
         assert (await answer.json())["chats"] == []
+
+
+@pytest.mark.parametrize("model", ["org/old", "local/old", "local/older"])
+async def test_a_model_that_was_retired(tmp_path: Path, engine: Engine, model: str) -> None:
+    registry = one_model("org/model", "text", "*", kind="vllm")
+    registry = replace(registry, retired=frozenset({"org/old", "old", "local/older"}))
+    async with (
+        serve_app(registry, engine.create, data=tmp_path) as url,
+        aiohttp.ClientSession(url, headers={"Authorization": "Bearer any"}) as http,
+        http.post(f"/api/ai/huggingface/{model}/chat?chat_id=1", json=ASK) as answer,
+    ):
+        assert await error_of(answer) == printed("service_unavailable.json")
 
 
 async def test_a_model_that_does_not_chat(tmp_path: Path, engine: Engine) -> None:
