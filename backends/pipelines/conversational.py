@@ -55,7 +55,7 @@ class Conversational(Pipeline):  # type: ignore[misc]  # the library has no type
             )
         else:
             tokens = self._joined(chat.messages)
-        return {**tokens, "messages": chat.messages}
+        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], "messages": chat.messages}
 
     def _joined(self, messages: Sequence[Message]) -> BatchEncoding:
         end = self.tokenizer.eos_token or "\n"

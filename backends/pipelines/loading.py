@@ -39,6 +39,7 @@ _PARTS = {
     "feature_extractor": AutoFeatureExtractor,
     "processor": AutoProcessor,
 }
+_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "*.spm", "tekken.json")
 # Parts of a network that its base class has, that few checkpoints bring, and that no answer of a task depends on.
 _SPARE = ("pooler.", "masked_spec_embed", "position_ids")
 
@@ -157,6 +158,8 @@ def _part(kind: type[Pipeline], name: str, directory: Path, label: str, task: st
     if wanted is False:
         return None
     try:
+        if name == "tokenizer" and not any(any(directory.glob(pattern)) for pattern in _VOCABULARIES):
+            raise OSError("no vocabulary")  # of which transformers would make a tokenizer that knows no words
         return cast("object", _PARTS[name].from_pretrained(directory, local_files_only=True, trust_remote_code=False))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         if wanted is None:

@@ -158,7 +158,9 @@ def best_spans(start: Scores, end: Scores, allowed: Mask, *, count: int, longest
     likeliest = np.argsort(-scores.ravel(), kind="stable")[:count]
     spans = zip(*np.unravel_index(likeliest, scores.shape), strict=True)
     return [
-        (int(first), int(last), float(scores[first, last])) for first, last in spans if allowed[first] and allowed[last]
+        (int(first), int(last), float(scores[first, last]))
+        for first, last in spans
+        if first <= last < first + longest and allowed[first] and allowed[last]
     ]
 
 

@@ -41,7 +41,7 @@ class Running:
         # An index beyond its table ends a CUDA context for everybody; asked here, it is a wrong request.
         for part in pipeline.model.modules():
             if isinstance(part, torch.nn.Embedding):
-                part.register_forward_pre_hook(_check_index)
+                part.register_forward_pre_hook(_check_index, with_kwargs=True)
 
     def run(self, asked: Asked, left: threading.Event) -> bytes:
         """The result as JSON. left: set when nobody waits any more, which ends the work at the next pass of the model.
@@ -89,7 +89,7 @@ class Running:
                 f"{self._label} has too little memory left for this; send less at once, try again later, or unload other models.",
                 retry_after=RETRY_SHORT_MEMORY,
             )
-        if limit := self._exceeded(asked.inputs):
+        if isinstance(error, IndexError | RuntimeError) and (limit := self._exceeded(asked.inputs)):
             return Invalid(
                 f"`inputs` hold a text of more tokens than the {limit} that {self._label} reads at once; shorten it, or have it "
                 "cut where the task's params know how (truncation).",
@@ -118,9 +118,26 @@ class Running:
         return limit if longest > limit else None
 
 
-def _check_index(table: torch.nn.Embedding, arguments: tuple[torch.Tensor, ...]) -> None:
-    if arguments and arguments[0].numel() and int(arguments[0].max()) >= table.num_embeddings:
+def _check_index(table: torch.nn.Embedding, given: tuple[object, ...], named: Mapping[str, object]) -> None:
+    """Raise IndexError for an index beyond the table, before CUDA sees it.
+
+    Tables of places that count for themselves (BART's, OPT's, Whisper's) are given places, or else something as long as the
+    text; some have an offset before the first.
+    """
+    first, places = (given[0] if given else None), named.get("position_ids")
+    room = table.num_embeddings - getattr(table, "offset", 0)
+    if type(table).forward is torch.nn.Embedding.forward:
+        highest = _highest(first)
+    elif places is not None:
+        highest = _highest(places)
+    else:
+        highest = first.shape[1] - 1 if isinstance(first, torch.Tensor) and first.ndim > 1 else -1
+    if highest >= room:
         raise IndexError("an index is beyond its table")
+
+
+def _highest(indices: object) -> int:
+    return int(indices.max()) if isinstance(indices, torch.Tensor) and indices.numel() else -1
 
 
 def _reason(error: Exception) -> str:

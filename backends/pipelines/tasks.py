@@ -56,9 +56,10 @@ _PAIRS = read.one_or_many(
         words='a string or {"text": ..., "text_pair": ...}',
     )
 )
+_TALK = read.many(read.fields({"role": read.text, "content": read.said}))
 _CONVERSATIONS = read.either(
-    (read.is_chats, read.many(_CHAT)),
-    (read.is_chat, _CHAT),
+    (read.is_chats, read.many(_TALK)),
+    (read.is_chat, _TALK),
     (read.is_object, read.past),
     (lambda value: isinstance(value, list) and all(map(read.is_object, value)), read.many(read.past)),
     words="a list of messages, or a list of such lists",
