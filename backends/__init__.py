@@ -14,6 +14,7 @@ BACKENDS = {
     "transformers": "backends.transformers.backend:TransformersBackend",
     "whisper": "backends.whisper.backend:WhisperBackend",
     "translation": "backends.translation.backend:TranslationBackend",
+    "pipelines": "backends.pipelines.backend:PipelinesBackend",
 }
 REMOTE = frozenset({"vllm", "tgi", "openai_compatible"})
 

@@ -125,6 +125,14 @@ class Backend(Protocol):
         """Give back connections and threads."""
 
 
+@runtime_checkable
+class Probing(Protocol):
+    """A backend that knows a tiny request for each of its models: to warm them up, and to see whether they work."""
+
+    async def probe(self, model: ModelSpec) -> Request | None:
+        """The request, for a model that is loaded; None where there is none. Raises Unavailable for one that is not."""
+
+
 # --------------------------------------------------------------------------- relay
 
 

@@ -11,6 +11,8 @@ from aiohttp import web
 
 import backends
 from backends.errors import BackendError
+from proxy.captions.captioner import Captioner
+from proxy.chats.chats import CHAT_STORE, Chats
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS
 from proxy.events.bus import Bus
@@ -20,17 +22,41 @@ from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
 from proxy.http.server import Refuse
+from proxy.http.sessions import SESSIONS
 from proxy.http.users import make_users
-from proxy.keys import DISPATCHER, EVENTS, METRICS, REFUSE, SETTINGS, STARTED, TRAFFIC, USERS
+from proxy.keys import (
+    CAPTIONER,
+    CATALOG,
+    CHATS,
+    DATABASE,
+    DIALECTS,
+    DISPATCHER,
+    EVENTS,
+    LIFECYCLE,
+    METRICS,
+    REFUSE,
+    REGISTRY,
+    SETTINGS,
+    STARTED,
+    TRAFFIC,
+    USERS,
+)
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
+from proxy.lifecycle.rules import rules_of
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
+from proxy.registry.catalog import Shelf
+from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
+from proxy.sessions.chosen import Chosen
+from proxy.sessions.sessions import STORE, Sessions
 from proxy.settings import Settings
+from proxy.storage.database import Database, Stored
+from proxy.storage.location import locate
 
 
 def build_app(settings: Settings, registry: Registry, create: Create = backends.create) -> web.Application:
@@ -42,10 +68,14 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
 
     # Counted from the clock: no event of an earlier process has such a number, so those who resume learn of the gap.
     events = Bus(first=int(time.time() * 1000))
+    database = Database(locate(settings))
     traffic = Traffic()
     metrics = Metrics(traffic.in_flight)
     engines = Engines(registry.engines, create)
-    lifecycle = LifecycleManager(engines, wait_seconds=settings.load_wait_seconds)
+    shelf = Shelf()
+    lifecycle = LifecycleManager(engines, rules_of(settings), publish=events.publish, facts=shelf.open)
+    dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic)
+    live = LiveRegistry(registry, database, dispatcher.serve_from)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
     watch = observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format))
@@ -58,13 +88,32 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[METRICS] = metrics
     app[TRAFFIC] = traffic
     app[EVENTS] = events
+    app[DATABASE] = database
     app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
-    app[DISPATCHER] = Dispatcher(Router(registry), engines, lifecycle, traffic)
+    app[CATALOG] = shelf
+    app[DIALECTS] = CONTRACTS
+    app[LIFECYCLE] = lifecycle
+    app[DISPATCHER] = dispatcher
+    app[REGISTRY] = live
+    app[SESSIONS] = Sessions(
+        Stored(database, STORE),
+        Chosen(lambda: dispatcher.router, lifecycle),
+        keyed=bool(settings.api_keys),
+        idle=settings.session_idle_seconds,
+        most=settings.max_sessions,
+    )
+    app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
+    app[CHATS] = Chats(Stored(database, CHAT_STORE))
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
+    app.on_cleanup.append(lambda app: app[CAPTIONER].close())
+    app.on_cleanup.append(lambda app: app[CHATS].close())
+    app.on_startup.append(lambda app: app[REGISTRY].start())
+    app.on_cleanup.append(lambda app: app[REGISTRY].close())
+    app.on_cleanup.append(lambda app: app[DATABASE].close())
     app.on_cleanup.append(lambda app: app[USERS].close())
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
     return app
@@ -72,6 +121,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
 
 async def _run_engines(app: web.Application, engines: Engines, lifecycle: LifecycleManager) -> AsyncIterator[None]:
     """Preload what asks for it while the door is already open; close everything at the end."""
+    await lifecycle.start()
     preloading = asyncio.create_task(_preload(app, lifecycle), name="preload")
     yield
     preloading.cancel()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from proxy.errors import ApiError
+from proxy.operation import Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,7 @@ class Contract:
     """A dialect. prefixes: paths whose 404 and 405 it answers; public: paths that need no key.
 
     own_users: it asks for tokens of its users by itself (proxy.http.users), so that no path of it needs a key.
-    render_error: an error -> the JSON body (bytes) of this dialect.
+    render_error: an error -> the JSON body (bytes) of this dialect; operations: what each route does, for the OpenAPI document.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Contract:
     prefixes: tuple[str, ...]
     public: frozenset[str] = frozenset()
     own_users: bool = False
+    operations: Callable[[], Iterable[Operation]] = tuple
 
 
 def contract_of(path: str, contracts: Sequence[Contract]) -> Contract:

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from proxy.captions.captioner import Captioner
+from proxy.chats.chats import Chats
+from proxy.contract import Contract
 from proxy.events.bus import Bus
 from proxy.http.server import Refuse
 from proxy.http.users import Users
+from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.metrics import Metrics
+from proxy.registry.catalog import Shelf
+from proxy.registry.live import LiveRegistry
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
+from proxy.storage.database import Database
 
 SETTINGS = web.AppKey("settings", Settings)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
+LIFECYCLE = web.AppKey("lifecycle", LifecycleManager)
 METRICS = web.AppKey("metrics", Metrics)
 REFUSE = web.AppKey("refuse", Refuse)
 TRAFFIC = web.AppKey("traffic", Traffic)
 USERS = web.AppKey("users", Users)
 STARTED = web.AppKey("started", int)
 EVENTS = web.AppKey("events", Bus)
+DATABASE = web.AppKey("database", Database)
+DIALECTS = web.AppKey("dialects", tuple[Contract, ...])
+CATALOG = web.AppKey("catalog", Shelf)
+CAPTIONER = web.AppKey("captioner", Captioner)
+CHATS = web.AppKey("chats", Chats)
+REGISTRY = web.AppKey("registry", LiveRegistry)

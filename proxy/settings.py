@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32  # as many as SHA-256 has (RFC 7518, section 3.2)
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 ALIGN_MODEL = re.compile("WHISPERX_ALIGN_MODEL_[A-Z]{2,3}")
+DATABASE_URL = re.compile(r"sqlite:///.+|postgres(ql)?(\+asyncpg)?://.+")
 
 
 class SettingsError(Exception):
@@ -75,10 +77,36 @@ class Settings(BaseSettings):
         None, description="TOML file with engines and models; without it `switchboard.toml` is read if it exists."
     )
     data: Path = Field(
-        default_factory=_data_home, description="Directory for converted models and, later, the database."
+        default_factory=_data_home, description="Directory for converted models and the database (switchboard.sqlite3)."
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="Database for all replicas: `postgresql://user:password@host/name`, or another file as `sqlite:///path`.",
     )
     load_wait_seconds: float = Field(
         120.0, ge=0, description="How long a request waits for its model to load before it gets 503 and Retry-After."
+    )
+    load_timeout_seconds: float = Field(
+        3600.0, ge=0, description="How long a model of this process may take to load, download included (0 = any time)."
+    )
+    lx_model_cache_size: int = Field(
+        3,
+        ge=1,
+        alias="LX_MODEL_CACHE_SIZE",
+        description="Most models of this process loaded at once, beside those that the configuration preloads.",
+    )
+    lx_auto_unload_timeout_ms: float = Field(
+        300000.0,
+        ge=0,
+        alias="LX_AUTO_UNLOAD_TIMEOUT_MS",
+        description="How long a model that is not preloaded stays loaded unused (0 = for good).",
+    )
+    eviction: Literal["lru", "lfu", "ttl"] = Field(
+        "lru",
+        description="Which model makes room: the least recently used, the least often used (lfu), or the first loaded (ttl).",
+    )
+    memory_pressure: float = Field(
+        0.8, gt=0, le=1, description="Share of the memory in use beyond which models that nobody uses are unloaded."
     )
 
     # Limits
@@ -101,6 +129,12 @@ class Settings(BaseSettings):
 
     max_caption_streams: int = Field(16, ge=1, description="Most audio streams captioned live at once.")
     max_caption_seconds: float = Field(14400.0, gt=0, description="Longest live audio stream captioned, in seconds.")
+
+    # Sessions
+    session_idle_seconds: float = Field(
+        86400.0, gt=0, description="How long a session of the models API is kept after it was last named."
+    )
+    max_sessions: int = Field(1000, ge=1, description="Most sessions that one API key may have.")
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -170,6 +204,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin} is no origin: write https://host or https://host:port, in lower case")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not DATABASE_URL.fullmatch(value.get_secret_value()):
+            raise ValueError("write postgresql://user:password@host/name or sqlite:///path")
+        return value
+
     @field_validator("ports")
     @classmethod
     def _ports_exist(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -198,8 +239,8 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        lines = [f"{_variable(str(item['loc'][0]))}: {item['msg']} (got {item['input']!r})" for item in error.errors()]
-        raise SettingsError("\n".join(lines)) from error
+        lines = [f"{_variable(str(item['loc'][0]))}: {item['msg']}{_shown(item)}" for item in error.errors()]
+        raise SettingsError("\n".join(lines)) from None
     if not (settings.loopback or settings.api_keys or settings.open_without_keys):
         raise SettingsError(
             f"SWITCHBOARD_HOST={settings.host} is reachable from other machines, and SWITCHBOARD_API_KEYS is empty. "
@@ -207,6 +248,12 @@ def load_settings() -> Settings:
         )
     _refuse_weak_tokens(settings)
     return settings
+
+
+def _shown(error: ErrorDetails) -> str:
+    """What was set, unless it is a secret."""
+    field = Settings.model_fields.get(str(error["loc"][0]))
+    return "" if field is not None and "SecretStr" in repr(field.annotation) else f" (got {error['input']!r})"
 
 
 def variables() -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from backends.types import Diarize, Transcribe
 from proxy.errors import invalid
@@ -31,33 +32,47 @@ MAX_BEAMS = 32
 MAX_SPEAKERS = 100
 
 
-def transcription(audio: bytes, sent: Mapping[str, str]) -> Transcribe:
-    """The request that the OPTIONS among `sent` describe. Raises INVALID with the option's name."""
+def transcription(sent: Mapping[str, str], base: Transcribe) -> Transcribe:
+    """base with what the OPTIONS among `sent` say in the place of its own. Raises INVALID with the option's name."""
 
-    def whole(name: str, at_most: int) -> int | None:
-        return read_whole(name, sent[name], 1, at_most) if name in sent else None
+    def whole(name: str, otherwise: int | None) -> int | None:
+        return read_whole(name, sent[name], 1, MAX_BEAMS) if name in sent else otherwise
 
-    def number(name: str, low: float = -math.inf, high: float = math.inf) -> float | None:
-        return read_number(name, sent[name], low, high) if name in sent else None
+    def number(name: str, otherwise: float | None, low: float = -math.inf, high: float = math.inf) -> float | None:
+        return read_number(name, sent[name], low, high) if name in sent else otherwise
 
     def flag(name: str) -> bool | None:
         return read_flag(name, sent[name]) if name in sent else None
 
-    return Transcribe(
-        audio=audio,
-        language=sent.get("language"),
-        prompt=sent.get("prompt"),
-        beam_size=whole("beam_size", MAX_BEAMS),
-        best_of=whole("best_of", MAX_BEAMS),
-        patience=number("patience", low=0.1, high=10),
-        length_penalty=number("length_penalty"),
-        compression_ratio_threshold=number("compression_ratio_threshold", low=0),
-        logprob_threshold=number("logprob_threshold"),
-        no_speech_threshold=number("no_speech_threshold", low=0, high=1),
-        condition_on_previous_text=flag("condition_on_previous_text"),
+    on_text_before = flag("condition_on_previous_text")
+    return replace(
+        base,
+        language=sent.get("language", base.language),
+        prompt=sent.get("prompt", base.prompt),
+        beam_size=whole("beam_size", base.beam_size),
+        best_of=whole("best_of", base.best_of),
+        patience=number("patience", base.patience, low=0.1, high=10),
+        length_penalty=number("length_penalty", base.length_penalty),
+        compression_ratio_threshold=number("compression_ratio_threshold", base.compression_ratio_threshold, low=0),
+        logprob_threshold=number("logprob_threshold", base.logprob_threshold),
+        no_speech_threshold=number("no_speech_threshold", base.no_speech_threshold, low=0, high=1),
+        condition_on_previous_text=base.condition_on_previous_text if on_text_before is None else on_text_before,
         align=bool(flag("align")),
-        diarize=_diarize(flag("diarize"), {name: whole(name, MAX_SPEAKERS) for name in SPEAKER_COUNTS}),
+        diarize=_diarize(flag("diarize"), _speaker_counts(sent)),
     )
+
+
+def candidates(sent: Sequence[str], request: Transcribe, *, language: bool) -> Transcribe:
+    """The request with the languages that may be spoken. language: whether one was sent, too, which is one too many."""
+    if not sent:
+        return request
+    if language:
+        raise invalid("languages", "`language` says already which one is spoken; send one of the two")
+    return replace(request, languages=tuple(sent), language=None)
+
+
+def _speaker_counts(sent: Mapping[str, str]) -> dict[str, int | None]:
+    return {name: read_whole(name, sent[name], 1, MAX_SPEAKERS) if name in sent else None for name in SPEAKER_COUNTS}
 
 
 def _diarize(wanted: bool | None, counts: Mapping[str, int | None]) -> Diarize | None:

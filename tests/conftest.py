@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from proxy.storage.database import Database
+from proxy.storage.location import Location, Postgres, SqliteFile
+from tests.postgres import MISSING, Cluster, programs
 
 
 @pytest.fixture(autouse=True)
@@ -30,4 +34,43 @@ def hub_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def nothing_blocks_the_loop() -> Iterator[BlockBuster]:
     """A test fails when package code blocks the event loop (a file read, a sleep, a lock)."""
     with blockbuster_ctx(scanned_modules=["proxy", "backends"]) as blockbuster:
+        # The driver looks for files with a password and certificates, once a connection.
+        for function in blockbuster.functions.values():
+            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
         yield blockbuster
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server for all tests that ask. Where none is installed they do not run, and the summary says so."""
+    found = programs()
+    if found is None:
+        pytest.skip(MISSING)
+    cluster = Cluster(found)
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """A new, empty database of either kind."""
+    if request.param == "sqlite":
+        return SqliteFile(tmp_path / "rows" / "switchboard.sqlite3")
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return Postgres(cluster.create())
+
+
+@pytest.fixture
+async def database(location: Location) -> AsyncIterator[Database]:
+    """The same, ready to use."""
+    database = Database(location)
+    yield database
+    await database.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly how many tests a missing PostgreSQL has cost."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if MISSING in str(report.longrepr)]
+    if skipped:
+        terminalreporter.section("NOT TESTED ON POSTGRESQL", red=True, bold=True)
+        terminalreporter.line(f"{len(skipped)} tests did not run: {MISSING}.")

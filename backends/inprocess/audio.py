@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import av
 import numpy as np
@@ -31,6 +31,9 @@ UNKNOWN_SIZE = 0x7FFFF000
 EXACT = {"flac", "mov", "matroska"}
 MISSING_SECONDS = 0.5
 
+# FFmpeg would read far ahead to find out what its container's header says already.
+LIVE = {"fflags": "nobuffer", "analyzeduration": "0", "probesize": "32"}
+
 
 def decode(
     data: bytes, *, max_seconds: float, rate: int = SAMPLE_RATE, stopped: Callable[[], bool] = lambda: False
@@ -46,7 +49,7 @@ def decode(
     samples = bytearray()
     limit = int(max_seconds * rate) * np.dtype(np.float32).itemsize
     try:
-        with _opened(data, demuxer) as container:
+        with _opened(io.BytesIO(data), demuxer) as container:
             stream = _audio_stream(container)
             for block in _resampled(_frames(container, stream), rate):
                 samples += block
@@ -66,6 +69,28 @@ def decode(
     if not stopped():
         _check_length(len(result) / rate, promised)
     return result
+
+
+class Source(Protocol):
+    """What a live stream is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """What there is, size bytes at most; waits for some, and returns none at the end."""
+
+
+def decode_live(source: Source) -> Generator[bytes, None, None]:
+    """Webm with Opus as it comes: blocks of float32 bytes, mono at 16 kHz, some hundredths of a second behind. Blocks.
+
+    Raises MediaRefused for anything else, and where the stream is damaged beyond going on.
+    """
+    try:
+        with _opened(source, "matroska", LIVE) as container:
+            stream = _audio_stream(container)
+            if stream.codec_context.name != "opus":
+                raise MediaRefused(f"The stream's audio is coded as {stream.codec_context.name}; send Opus.")
+            yield from _resampled(_frames(container, stream), SAMPLE_RATE)
+    except av.FFmpegError as error:
+        raise MediaRefused("The stream cannot be read as webm: it is damaged, or not webm.") from error
 
 
 def resampled(samples: Samples, rate: int, wanted: int) -> Samples:
@@ -112,11 +137,11 @@ def _is_mpeg_audio(head: bytes) -> bool:
     )
 
 
-def _opened(data: bytes, demuxer: str) -> InputContainer:
-    """The container, opened so that no byte outside data can be reached, whatever data refers to."""
+def _opened(source: Source, demuxer: str, options: Mapping[str, str] | None = None) -> InputContainer:
+    """The container, opened so that no byte outside source can be reached, whatever is in it refers to."""
     closed = {"format_whitelist": demuxer, "protocol_whitelist": "none"}
     container: InputContainer = av.open(
-        io.BytesIO(data), mode="r", format=demuxer, metadata_errors="ignore", options=closed
+        source, mode="r", format=demuxer, metadata_errors="ignore", options={**closed, **(options or {})}
     )
     return container
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HTTPError,
@@ -21,31 +20,15 @@ from huggingface_hub.utils import tqdm
 
 from backends.base import ModelSpec, Progress, Report
 from backends.errors import Licensed, NotCached, NotFound, Unavailable
+from backends.inprocess.ids import is_directory, is_model_id
 from backends.types import JsonObject
 
-MAX_ID_BYTES = 200
-SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
 # Data formats only. model.bin is CTranslate2's own format; every other *.bin is a pickle, which runs code when read.
-WANTED = ("*.json", "*.txt", "*.jinja", "*.model", "*.spm", "model.safetensors", "model-*.safetensors", "model.bin")
+WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.bin")
+WANTED = ("*.json", "*.txt", "*.jinja", "*.model", "*.spm", *WEIGHTS)
 NESTED = "*/*"
-
-
-def is_model_id(text: str) -> bool:
-    """Whether text has the form of a hub id, `name` or `owner/name`, that is safe to show, look up and log."""
-    segments = text.split("/")
-    return (
-        len(text.encode(errors="replace")) <= MAX_ID_BYTES
-        and len(segments) <= 2
-        and ".." not in text
-        and all(SEGMENT.fullmatch(segment) for segment in segments)
-    )
-
-
-def is_directory(source: str) -> bool:
-    """Whether source is written as a directory: absolute, or beginning with `.` or `~`. An id never names one."""
-    return source.startswith(("/", "./", "../", "~/")) or source in {".", ".."}
 
 
 def has_weights(directory: Path) -> bool:
@@ -104,6 +87,22 @@ class Hub:
             )
         return directory
 
+    def weights(self, model: ModelSpec) -> int | None:
+        """Bytes of the model's weights, None where they are not on this machine yet. Blocks.
+
+        Raises NotCached when they are not and the hub is not to be asked (HF_HUB_OFFLINE).
+        """
+        if is_directory(model.source):
+            directory: Path | None = Path(model.source).expanduser()
+        else:
+            directory = self._cached(model) if is_model_id(model.source) else None
+            if directory is None and constants.HF_HUB_OFFLINE and is_model_id(model.source):
+                raise _not_cached(model)
+        if directory is None or not directory.is_dir():
+            return None
+        files = [file for pattern in WEIGHTS for file in directory.glob(pattern)]
+        return sum(file.stat().st_size for file in files) or None
+
     def _cached(self, model: ModelSpec) -> Path | None:
         try:
             found = Path(self._snapshot(model, WANTED, local_files_only=True))
@@ -141,11 +140,7 @@ class Hub:
                 f"The hub has no {model.source}, or hides it: check the name, or set HF_TOKEN to a key that may read it."
             ) from error
         except (OSError, HTTPError) as error:
-            raise NotCached(
-                f"{model.source} is neither in the hub's cache nor could it be downloaded: set HF_HOME to a cache that "
-                f"has it, name a local directory as the model's source, or run `hf download {model.source}` where the "
-                "hub can be reached (and HF_HUB_OFFLINE is not set)."
-            ) from error
+            raise _not_cached(model) from error
 
     def _snapshot(
         self,
@@ -176,6 +171,14 @@ class Hub:
                     f"{source} wants code of its own to be run ({name} has auto_map), which is not allowed here; "
                     "use a model whose architecture transformers knows."
                 )
+
+
+def _not_cached(model: ModelSpec) -> NotCached:
+    return NotCached(
+        f"{model.source} is neither in the hub's cache nor could it be downloaded: set HF_HOME to a cache that "
+        f"has it, name a local directory as the model's source, or run `hf download {model.source}` where the "
+        "hub can be reached (and HF_HUB_OFFLINE is not set)."
+    )
 
 
 def _meter(advance: Callable[[int], None]) -> type[object]:

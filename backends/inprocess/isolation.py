@@ -90,6 +90,10 @@ class IsolatedBackend:
         except BackendError as error:
             return Health(False, error.message)
 
+    async def probe(self, model: ModelSpec) -> Request | None:
+        """As the inner backend."""
+        return cast("Request | None", await self._alive().call("probe", model))
+
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """As the inner backend. Raises Unavailable while the worker is dead, Invalid for requests that killed two."""
         packed, known_as = await asyncio.to_thread(_packed, model, request)

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from importlib import import_module
 from typing import cast
 
-from backends.base import Backend, EngineSpec, ModelSpec, Progress
+from backends.base import Backend, EngineSpec, ModelSpec, Probing, Progress
 from backends.errors import BackendError, Broken, Unavailable
 from backends.inprocess.frames import Frames
 from backends.inprocess.wire import pack, unpack
@@ -34,6 +34,7 @@ class Answers:
             "load": self._load,
             "unload": self._unload,
             "health": self._health,
+            "probe": self._probe,
             "run": self._run,
             "ping": self._pong,
         }
@@ -83,6 +84,10 @@ class Answers:
 
     async def _health(self, *_: object) -> object:
         return await self._backend.health()
+
+    async def _probe(self, _: int, payload: object) -> object:
+        backend = self._backend
+        return await backend.probe(cast("ModelSpec", payload)) if isinstance(backend, Probing) else None
 
     async def _run(self, number: int, payload: object) -> None:
         model, request = cast("tuple[ModelSpec, Request]", payload)

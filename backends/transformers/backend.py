@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncGenerator
 
 import torch
@@ -12,13 +11,14 @@ from backends.base import EngineSpec, Health, ModelSpec, Progress, Report, place
 from backends.errors import Broken, Overloaded, Unavailable, Unsupported
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
+from backends.inprocess.memory import give_back
 from backends.transformers.generation import Generation
 from backends.transformers.loading import choose_device, load
 from backends.transformers.model import Model
 from backends.transformers.options import settle
 from backends.transformers.plan import Plan, read_prompt, write_prompt
 from backends.transformers.prompts import refuse_unsupported
-from backends.types import Chat, Complete, Event, Request, Usage
+from backends.types import Chat, Complete, Event, Request, Sampling, Usage
 
 LONG = 16_384
 
@@ -58,7 +58,8 @@ class TransformersBackend:
     async def unload(self, model: ModelSpec) -> None:
         """Let go of the model; requests that still run on it keep it until they end."""
         if self._models.pop(model, None) is not None:
-            await self._loader.call(_give_back)
+            # In the thread that ran it last, which may hold on to it until its next work.
+            await self._worker.call(give_back)
 
     async def health(self) -> Health:
         """Whether the configured device is there."""
@@ -92,6 +93,10 @@ class TransformersBackend:
                 completion_tokens += generation.tokens
         yield Usage(plan.prompt_tokens, completion_tokens)
 
+    async def probe(self, model: ModelSpec) -> Request:
+        """One token."""
+        return Complete(prompts=("1",), sampling=Sampling(max_tokens=1))
+
     async def close(self) -> None:
         """Let go of all models and threads, after the pass that is running."""
         for executor in (self._worker, self._reader, self._long_reader):
@@ -119,10 +124,3 @@ class TransformersBackend:
             ) from error
         except RuntimeError as error:
             raise Broken(f"{self._spec.name} failed while computing; its log has the cause.") from error
-
-
-def _give_back() -> None:
-    """Memory of models let go of: networks are full of reference cycles, and CUDA's allocator keeps what it once had."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

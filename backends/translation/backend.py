@@ -18,6 +18,7 @@ from backends.inprocess.conversion import converted
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
 from backends.inprocess.loaded import Loaded
+from backends.inprocess.memory import give_back
 from backends.inprocess.ordered import in_order
 from backends.translation.checkpoint import read_checkpoint
 from backends.translation.engine import CTranslate2Engine, Engine, GenerateEngine
@@ -68,6 +69,8 @@ class TranslationBackend:
         translator = await self._models.removed(model)
         if translator is not None:
             await translator.close()
+            del translator
+            await asyncio.to_thread(give_back)
 
     async def health(self) -> Health:
         """Whether the configured device is there."""
@@ -94,6 +97,11 @@ class TranslationBackend:
         async with aclosing(in_order([translated], side_by_side=1)) as events:
             async for event in events:
                 yield event
+
+    async def probe(self, model: ModelSpec) -> Request:
+        """A word, between languages that the model knows."""
+        with self._models.used(model) as translator:
+            return translator.probe
 
     async def close(self) -> None:
         """Stop what runs after the batch it is in, and let every model go."""

@@ -43,6 +43,10 @@ class Family(Protocol):
     def special(self) -> frozenset[str]:
         """Tokens with a meaning to the model, which are no text in an answer."""
 
+    @property
+    def some_pair(self) -> Pair:
+        """Languages between which the model surely translates."""
+
     def pair(self, source: str | None, target: str | None) -> Pair:
         """The model's codes for the caller's. Raises Invalid(param) for a language that it lacks or has to be told."""
 
@@ -61,6 +65,10 @@ class Multilingual:
     @property
     def special(self) -> frozenset[str]:
         return _SPECIAL.union(map(self.token, self.languages.codes))
+
+    @property
+    def some_pair(self) -> Pair:
+        return Pair(self.languages.codes[0], self.languages.codes[-1])
 
     def pair(self, source: str | None, target: str | None) -> Pair:
         return Pair(_needed(self.languages, source, "source"), _needed(self.languages, target, "target"))
@@ -82,6 +90,10 @@ class Bilingual:
     def special(self) -> frozenset[str]:
         return _SPECIAL
 
+    @property
+    def some_pair(self) -> Pair:
+        return self.pair(None, None)
+
     def pair(self, source: str | None, target: str | None) -> Pair:
         return Pair(_optional(self.source, source, "source"), _optional(self.target, target, "target"))
 
@@ -99,6 +111,10 @@ class OneToMany:
     @property
     def special(self) -> frozenset[str]:
         return _SPECIAL.union(f">>{code}<<" for code in self.target.codes)
+
+    @property
+    def some_pair(self) -> Pair:
+        return self.pair(None, self.target.codes[0])
 
     def pair(self, source: str | None, target: str | None) -> Pair:
         return Pair(_optional(self.source, source, "source"), _needed(self.target, target, "target"))
@@ -118,6 +134,11 @@ class Prompted:
     @property
     def special(self) -> frozenset[str]:
         return _SPECIAL
+
+    @property
+    def some_pair(self) -> Pair:
+        source, target = next(iter(self.prompts))
+        return Pair(source, target)
 
     def pair(self, source: str | None, target: str | None) -> Pair:
         known = _needed(self.sources, source, "source")

@@ -54,6 +54,12 @@ class Pipeline:
         # A translation may well be longer than its source: half of the model's room leaves it as much again.
         self._longest = min(checkpoint.room // 2, _LONGEST_SENTENCE)
 
+    @property
+    def probe(self) -> Translate:
+        """A tiny request that the model can surely serve."""
+        pair = self._family.some_pair
+        return Translate(texts=("1",), source=pair.source, target=pair.target, max_new_tokens=4)
+
     def plan(self, request: Translate) -> Plan:
         """Check a request against the model, without running it. Raises Invalid(param)."""
         _check_size(request.texts)

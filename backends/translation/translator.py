@@ -60,6 +60,11 @@ class Translator:
         """How many sentences wait for their turn."""
         return self._batcher.waiting
 
+    @property
+    def probe(self) -> Translate:
+        """A tiny request that the model can surely serve."""
+        return self._pipeline.probe
+
     def plan(self, request: Translate) -> Plan:
         """Check a request against the model, without running it. Raises Invalid(param)."""
         return self._pipeline.plan(request)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import wave
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 
 from backends.base import EngineSpec, Health, ModelSpec, Report, placed
 from backends.errors import Invalid, Unavailable, Unsupported
@@ -15,6 +17,7 @@ from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
 from backends.inprocess.batcher import Batcher
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
+from backends.inprocess.memory import give_back
 from backends.inprocess.ordered import in_order
 from backends.types import Event, Request, Transcribe
 from backends.whisper import passages
@@ -76,6 +79,8 @@ class WhisperBackend:
         if loaded is not None:
             await loaded.idle.wait()
             await loaded.engine.batcher.close()
+            del loaded
+            await asyncio.to_thread(give_back)
 
     async def health(self) -> Health:
         """Whether the device that the engine is configured for is there."""
@@ -96,6 +101,12 @@ class WhisperBackend:
         async with aclosing(in_order([self._transcribed(model, request)], side_by_side=1)) as events:
             async for event in events:
                 yield event
+
+    async def probe(self, model: ModelSpec) -> Request:
+        """A second of silence."""
+        async with self._used(model) as engine:
+            language = min(engine.whisper.languages)
+        return Transcribe(audio=_silence(), language=language, temperatures=(0.0,))
 
     async def close(self) -> None:
         """Stop what runs after the batch it is in, and free every model."""
@@ -151,6 +162,17 @@ class WhisperBackend:
             )
         finally:
             left.set()
+
+
+def _silence() -> bytes:
+    """A second of it, as a WAV file."""
+    file = BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(SAMPLE_RATE)
+        sound.writeframes(bytes(2 * SAMPLE_RATE))
+    return file.getvalue()
 
 
 def check(whisper: Whisper, name: str, request: Transcribe) -> None:

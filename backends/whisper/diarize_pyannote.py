@@ -11,7 +11,7 @@ from pyannote.audio import Pipeline
 
 from backends.errors import Unavailable
 from backends.inprocess.audio import SAMPLE_RATE, Samples
-from backends.inprocess.hub import is_directory, is_model_id
+from backends.inprocess.ids import is_directory, is_model_id
 from backends.whisper.diarize_names import Print, Turn
 
 

@@ -20,8 +20,9 @@ from backends.inprocess.conversion import converted
 from backends.inprocess.hub import Hub, read_config
 
 FILES = ("tokenizer.json", "preprocessor_config.json")
-# What preprocessor_config.json says, in seconds, when a model was trained on windows shorter than 30 s too.
-SHORTEST = "shortest_chunk_length"
+# What preprocessor_config.json says, in seconds, when a model was trained on windows shorter than 30 s too: how short they
+# may be with their padding, and how much sound they may hold.
+SHORTEST, LONGEST = "shortest_chunk_length", "longest_chunk_length"
 FRAMES = 3000
 FRAMES_PER_SECOND = 100
 # Windows of one length share a batch, so there are few lengths; and silence after the last word helps to end there.
@@ -32,7 +33,7 @@ STEP, TAIL = 500, 50
 class Whisper:
     """A loaded model. log_mel: samples at 16 kHz to what it hears; languages: the codes it takes; multilingual: knows more
     than English and can translate into it; suppressed: tokens that are no speech and never written; shortest: frames of
-    10 ms that a window has at least, padding included.
+    10 ms that a window has at least, padding included; longest: frames of sound that it hears at once.
     """
 
     model: ctranslate2.models.Whisper
@@ -42,6 +43,7 @@ class Whisper:
     multilingual: bool
     suppressed: tuple[int, ...]
     shortest: int = FRAMES
+    longest: int = FRAMES
 
     def frames(self, content: int) -> int:
         """How many frames a window has, once padded, that has `content` frames of sound.
@@ -50,7 +52,7 @@ class Whisper:
         says so, and short clips are then computed many times faster.
         """
         steps = -(-(content + TAIL) // STEP)
-        return min(max(steps * STEP, self.shortest), FRAMES)
+        return min(max(steps * STEP, self.shortest), max(self.longest, self.shortest))
 
     def tokenizer(self, language: str, task: str) -> Tokenizer:
         """Text to tokens and back; its sot_sequence begins a transcript in language."""
@@ -79,11 +81,12 @@ def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whispe
             raise OutOfMemory(f"{model.label} needs more memory than {device} has left.") from error
         raise Unavailable(f"{model.label} cannot be loaded on {device}: it is damaged, or not Whisper.") from error
     report(Progress("load", 1, 1))
-    return _assembled(parts, _shortest(directory))
+    return _assembled(parts, directory)
 
 
-def _assembled(parts: WhisperModel, shortest: int) -> Whisper:
-    """The model from faster-whisper's parts."""
+def _assembled(parts: WhisperModel, directory: Path) -> Whisper:
+    """The model from faster-whisper's parts, and what its directory says of its windows."""
+    features = read_config(directory / "preprocessor_config.json")
     multilingual = bool(parts.model.is_multilingual)
     tokenizer = Tokenizer(parts.hf_tokenizer, multilingual, task="transcribe", language="en")
     return Whisper(
@@ -93,14 +96,16 @@ def _assembled(parts: WhisperModel, shortest: int) -> Whisper:
         languages=frozenset(parts.supported_languages),
         multilingual=multilingual,
         suppressed=tuple(get_suppressed_tokens(tokenizer, [-1])),
-        shortest=shortest,
+        shortest=_frames(features.get(SHORTEST)),
+        longest=_frames(features.get(LONGEST)),
     )
 
 
-def _shortest(directory: Path) -> int:
-    """Frames of the shortest windows that the model was trained on; all of 30 s where it does not say."""
-    seconds = read_config(directory / "preprocessor_config.json").get(SHORTEST)
-    return round(seconds * FRAMES_PER_SECOND) if isinstance(seconds, int | float) and seconds > 0 else FRAMES
+def _frames(seconds: object) -> int:
+    """A length that a model gives for its windows; all of 30 s where it gives none."""
+    if not isinstance(seconds, int | float) or seconds <= 0:
+        return FRAMES
+    return min(round(seconds * FRAMES_PER_SECOND), FRAMES)
 
 
 def device_for(spec: EngineSpec) -> str:

@@ -17,8 +17,6 @@ from backends.types import Vad
 
 Span: TypeAlias = tuple[int, int]
 
-WINDOW_SECONDS = 30.0
-WINDOW = int(WINDOW_SECONDS * SAMPLE_RATE)
 THRESHOLD, PADDING_MS, SILENCE_MS = 0.5, 400, 2000
 LONGEST_PADDING_MS = 5000
 # The detector listens to 512 samples at a time: where it had to cut inside of speech, the halves are no further apart.
@@ -72,28 +70,29 @@ def check(vad: Vad) -> None:
         )
 
 
-def passages(samples: Samples, vad: Vad | None, *, together: bool) -> list[Passage]:
+def passages(samples: Samples, vad: Vad | None, *, window: int, together: bool) -> list[Passage]:
     """What to decode: the whole of a file that fits one window, unless vad is given; the speech of any other. Blocks.
 
-    together: as one passage, since each window is to know the text of the one before.
+    window: how many samples the model hears at once; together: as one passage, since each window is to know the text of
+    the one before.
     """
-    if vad is None and len(samples) <= WINDOW:
+    if vad is None and len(samples) <= window:
         return [Passage(samples, ((0, len(samples)),))]
-    runs = _runs(samples, vad or Vad())
-    groups = [[span for run in runs for span in run]] if together else _grouped(runs)
+    runs = _runs(samples, vad or Vad(), window)
+    groups = [[span for run in runs for span in run]] if together else _grouped(runs, window)
     return [
         Passage(np.concatenate([samples[start:end] for start, end in group]), tuple(group)) for group in groups if group
     ]
 
 
-def _runs(samples: Samples, vad: Vad) -> list[list[Span]]:
+def _runs(samples: Samples, vad: Vad, window: int) -> list[list[Span]]:
     """Speech between silences. A run of several spans is speech that lasts longer than a window without a breath."""
     padding_ms = PADDING_MS if vad.prefix_padding_ms is None else vad.prefix_padding_ms
     found = get_speech_timestamps(
         samples,
         VadOptions(
             threshold=THRESHOLD if vad.threshold is None else vad.threshold,
-            max_speech_duration_s=WINDOW_SECONDS - 2 * padding_ms / 1000,
+            max_speech_duration_s=max(window / SAMPLE_RATE - 2 * padding_ms / 1000, window / SAMPLE_RATE / 2),
             min_silence_duration_ms=SILENCE_MS if vad.silence_duration_ms is None else vad.silence_duration_ms,
             speech_pad_ms=0,
         ),
@@ -117,7 +116,7 @@ def _padded(spans: Sequence[Span], padding: int, length: int) -> list[Span]:
     ]
 
 
-def _grouped(runs: Sequence[Sequence[Span]]) -> list[list[Span]]:
+def _grouped(runs: Sequence[Sequence[Span]], window: int) -> list[list[Span]]:
     """Runs side by side as long as they fit one window together."""
     groups: list[list[Span]] = []
     room = 0
@@ -128,5 +127,5 @@ def _grouped(runs: Sequence[Sequence[Span]]) -> list[list[Span]]:
             room -= size
         else:
             groups.append(list(run))
-            room = WINDOW - size
+            room = window - size
     return groups

@@ -19,12 +19,13 @@ from backends.types import Segment, Speech, Transcribe
 from backends.whisper.cutting import Cut, cut
 from backends.whisper.decoding import Align, Aligned, Decode, Features, Heard, Job, Key, Result, Transcript, Window
 from backends.whisper.fallback import Attempt, accepted, best, compression_ratio, silent
-from backends.whisper.model import FRAMES, FRAMES_PER_SECOND, Whisper
+from backends.whisper.model import FRAMES_PER_SECOND, Whisper
 from backends.whisper.options import options_of
-from backends.whisper.passages import WINDOW, Passage, passages
+from backends.whisper.passages import Passage, passages
 from backends.whisper.prompts import previous, text_before, words_to_expect
 from backends.whisper.segments import Said, placed, segment, spoken, with_logprobs, with_words
 from backends.whisper.timeline import Timeline
+from backends.whisper.windows import window_size
 
 WhisperBatcher: TypeAlias = Batcher[Key, Job, Result]
 
@@ -70,12 +71,13 @@ class Transcription:
         announced = self._language.done()
         if announced:
             yield self._speech(duration)
+        window = self._engine.whisper.longest * SAMPLE_RATE // FRAMES_PER_SECOND
         parts = await self._engine.preparing.call(
-            passages, samples, self._request.vad, together=self._options.condition_on_previous_text
+            passages, samples, self._request.vad, window=window, together=self._options.condition_on_previous_text
         )
         self._settled(duration - sum(len(part.samples) for part in parts) / SAMPLE_RATE)
         if not parts and not announced:
-            await self._decode(await self._features(samples[:WINDOW]), ())
+            await self._decode(await self._features(samples[:window]), ())
         timeline = Timeline(0.0, duration)
         streams = [self._passage(part, first=number == 0) for number, part in enumerate(parts)]
         number = 0
@@ -100,7 +102,7 @@ class Transcription:
         features = await self._features(passage.samples)
         history, rounded, spoken_until, seek = self._before, False, 0.0, 0
         while seek < features.shape[1]:
-            size = min(FRAMES, features.shape[1] - seek)
+            size = window_size(features[:, seek:], self._engine.whisper.longest)
             before = previous(self._text, self._expected, history, rounded=rounded)
             attempt, temperature = await self._decode(features[:, seek : seek + size], before)
             if silent(attempt, self._options):

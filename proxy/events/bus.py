@@ -18,7 +18,10 @@ PACED = 4096
 
 
 class Listener:
-    """One reader of events. dropped: set when it let too many wait; it gets no more, and may come back to resume."""
+    """One reader of events. dropped: set when it let too many wait; it gets no more, and may come back to resume.
+
+    read_out: set while it waits for the next, having dealt with all others.
+    """
 
     def __init__(self, sid: str | None, room: int) -> None:
         self.sid = sid
@@ -26,6 +29,7 @@ class Listener:
         self._waiting: deque[Record] = deque()
         self._room = self._limit = room
         self._news = asyncio.Event()
+        self.read_out = asyncio.Event()
 
     def put(self, record: Record) -> bool:
         """Let a record wait; False when there is no room for it."""
@@ -33,6 +37,7 @@ class Listener:
             self.dropped.set()
             return False
         self._waiting.append(record)
+        self.read_out.clear()
         self._news.set()
         return True
 
@@ -40,11 +45,13 @@ class Listener:
         """Forget what waits, and let these wait instead, beside as many as ever."""
         self._waiting = deque(records)
         self._limit = self._room + len(records)
+        self.read_out.clear()
         self._news.set()
 
     async def next(self) -> Record:
         """The next record, as soon as there is one."""
         while not self._waiting:
+            self.read_out.set()
             self._news.clear()
             await self._news.wait()
         return self._waiting.popleft()

@@ -12,6 +12,7 @@ ModelType: TypeAlias = Literal["asr", "mt", "text", "pipeline"]
 Stage: TypeAlias = Literal["downloading", "converting", "loading_weights", "warming_up"]
 UnloadReason: TypeAlias = Literal["requested", "idle", "evicted", "memory_pressure", "reloading", "shutdown"]
 CloseReason: TypeAlias = Literal["deleted", "expired"]
+StopReason: TypeAlias = Literal["stopped", "limit", "failed", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +207,30 @@ class CaptionTranslated(Event):
     stream_id: str
     segment_id: str
     text: str
-    target_language: str
+    target_language: str | None = None
     source_language: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble(Event):
+    """Something went wrong that no message asked for. code, message, details: as in the answers of the API."""
+
+    kind: ClassVar[str] = "error"
+
+    code: str
+    message: str
+    details: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionsStopped(Event):
-    """A stream of audio has ended and all of its finals were sent. seconds: of audio heard."""
+    """A stream of audio has ended, and nothing more of it follows. seconds: of audio heard.
+
+    reason: stopped by its client, cut off at its limit, given up after an error, or closed with its connection.
+    """
 
     kind: ClassVar[str] = "asr.stopped"
 
     stream_id: str
     seconds: float
-    reason: Literal["stopped", "limit", "failed", "closed"]
+    reason: StopReason

@@ -40,12 +40,15 @@ def authenticate(keys: Keys, dialect_of: DialectOf) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         dialect = dialect_of(request.path)
         if request.path not in dialect.public and not dialect.own_users:
-            keys.check(
-                request.headers.get(hdrs.AUTHORIZATION) or bearer_of(request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL))
-            )
+            keys.check(authorization(request))
         return await handler(request)
 
     return middleware
+
+
+def authorization(request: web.Request) -> str | None:
+    """What a request says of its right to come in; browsers' WebSockets say it in their subprotocol."""
+    return request.headers.get(hdrs.AUTHORIZATION) or bearer_of(request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL))
 
 
 def _digest(key: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
@@ -21,20 +23,21 @@ SSE_HEADERS: Mapping[str, str] = {"Cache-Control": "no-cache", "X-Accel-Bufferin
 async def stream_sse(
     request: web.Request,
     frames: AsyncGenerator[bytes, None],
-    error_frame: Callable[[ApiError], bytes],
+    error_frame: Callable[[ApiError], bytes] | None,
     *,
     told: Mapping[str, str] | None = None,
+    content_type: str = "text/event-stream; charset=utf-8",
 ) -> web.StreamResponse:
     """Answer with server-sent events. Errors before the first frame are raised; later ones become error_frame's event.
 
-    told: more headers. The source is closed whatever happens: with it goes the work behind it.
+    error_frame: None where the dialect has no words for that: then the connection is cut. told: more headers.
+    The source is closed whatever happens: with it goes the work behind it.
     """
     call = request[CALL]
     async with aclosing(frames):
         first = await anext(frames, b"")
         response = web.StreamResponse(headers={**SSE_HEADERS, **(told or {}), HEADER: call.request_id})
-        response.content_type = "text/event-stream"
-        response.charset = "utf-8"
+        response.headers["Content-Type"] = content_type
         if request.version >= HttpVersion11:
             response.enable_chunked_encoding()
         call.first_byte()
@@ -43,21 +46,50 @@ async def stream_sse(
             await response.write(first)
             async for frame in frames:
                 await response.write(frame)
-        except (BackendError, ApiError) as error:
-            failure = from_backend(error) if isinstance(error, BackendError) else error
-            call.error = failure.message
-            await response.write(error_frame(failure))
         except ConnectionError:
             raise
         except asyncio.CancelledError:
             if request.transport is not None and not request.transport.is_closing():
                 # The client is still there: it is the server that stops. It must not take this for the end.
-                await response.write(error_frame(ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down.")))
+                await _tell(
+                    request, response, error_frame, ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
+                )
             raise
-        except Exception:
-            structlog.get_logger("errors").exception("unexpected error in a stream", id=call.request_id)
-            failure = ApiError(ErrorCode.INTERNAL, "The server failed in the middle of this answer; its log says why.")
+        except Exception as error:
+            failure = _failure(error, call.request_id)
             call.error = failure.message
-            await response.write(error_frame(failure))
-        await response.write_eof()
+            await _tell(request, response, error_frame, failure)
+        if request.transport is not None and not request.transport.is_closing():
+            await response.write_eof()
     return response
+
+
+def _failure(error: Exception, request_id: str) -> ApiError:
+    """What went wrong, in the door's words."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, BackendError):
+        return from_backend(error)
+    structlog.get_logger("errors").error("unexpected error in a stream", id=request_id, exc_info=error)
+    return ApiError(ErrorCode.INTERNAL, "The server failed in the middle of this answer; its log says why.")
+
+
+async def _tell(
+    request: web.Request,
+    response: web.StreamResponse,
+    error_frame: Callable[[ApiError], bytes] | None,
+    failure: ApiError,
+) -> None:
+    """Say in the middle of an answer that it is not whole."""
+    if error_frame is not None:
+        await response.write(error_frame(failure))
+    elif request.transport is not None:
+        cut(request.transport, framed=request.version >= HttpVersion11)
+
+
+def cut(transport: asyncio.Transport, *, framed: bool) -> None:
+    """Close the client's connection so that it cannot take this for the answer's end. framed: by chunks, whose last is missing."""
+    if not framed:
+        # All that is left to tell by is a reset: the socket has it sent when it is closed with no time to linger.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

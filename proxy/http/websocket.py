@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
@@ -99,7 +98,12 @@ async def converse(request: web.Request, origins: Collection[str], talk: Talk) -
     check_origin(request.headers.get(hdrs.ORIGIN), request.host, origins)
     # Uncompressed: a compressor for each listener costs more memory than all else, and messages are small.
     response = web.WebSocketResponse(
-        protocols=(PROTOCOL,), autoping=False, compress=False, max_msg_size=MAX_MESSAGE, timeout=GOODBYE_SECONDS
+        protocols=(PROTOCOL,),
+        autoping=False,
+        autoclose=False,
+        compress=False,
+        max_msg_size=MAX_MESSAGE,
+        timeout=GOODBYE_SECONDS,
     )
     call = request[CALL]
     response.headers.update({HEADER: call.request_id, "Server": SERVER})
@@ -113,7 +117,8 @@ async def converse(request: web.Request, origins: Collection[str], talk: Talk) -
     except Gone:
         pass
     except asyncio.CancelledError:
-        end = Goodbye(GOING_AWAY, "the server is shutting down")
+        if request.transport is not None and not request.transport.is_closing():
+            end = Goodbye(GOING_AWAY, "the server is shutting down")
         raise
     except Exception:
         structlog.get_logger("errors").exception("unexpected error in a conversation", id=call.request_id)
@@ -181,7 +186,7 @@ def bearer_of(offered: str | None) -> str | None:
             coded = name.strip().removeprefix(BEARER)
             try:
                 key = urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # of no base64, and of no UTF-8
                 return "Bearer "
             return f"Bearer {key}"
     return None
@@ -190,4 +195,6 @@ def bearer_of(offered: str | None) -> str | None:
 def _check_handshake(request: web.Request) -> None:
     if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
         message = f"{request.path[:200]} is a WebSocket: open it with a WebSocket client."
-        raise ApiError(ErrorCode.INVALID, message, status=426, headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+        raise ApiError(
+            ErrorCode.INVALID, message, status=426, headers={"Upgrade": "websocket", "Connection": "Upgrade"}
+        )

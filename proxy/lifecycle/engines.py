@@ -28,6 +28,14 @@ class Engines:
         """The backend of an engine that was made before. Raises KeyError if it was not."""
         return self._backends[name]
 
+    def spec(self, name: str) -> EngineSpec:
+        """The engine as configured. Raises KeyError if it was not."""
+        return self._specs[name]
+
+    def remote(self, name: str) -> bool:
+        """Whether the engine runs elsewhere, and loads its models by itself."""
+        return self._specs[name].kind in REMOTE
+
     def relay(self, name: str) -> Relay | None:
         """The engine's relay, or None where it has none (its dialect differs, or it is a pipeline of this process)."""
         return self._relays.get(name)

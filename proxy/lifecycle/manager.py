@@ -1,109 +1,220 @@
-"""When is a model loaded: one owner of that question; callers ask for the end they want, `ensure_ready`."""
+"""When is a model loaded: one owner of that question; callers ask for the end they want."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-import structlog
-
-from backends.base import Progress
+from backends.base import Health, ModelSpec
 from backends.errors import BackendError, Unavailable
+from proxy.events.values import Event, UnloadReason
 from proxy.lifecycle.engines import Engines
+from proxy.lifecycle.floor import Floor
+from proxy.lifecycle.gauge import Gauge
+from proxy.lifecycle.loader import Loader
+from proxy.lifecycle.memory import Room, read_room
+from proxy.lifecycle.outcomes import is_models_failure
+from proxy.lifecycle.places import AS_CONFIGURED, Check, Compute, Place, way
+from proxy.lifecycle.pressure import Watch
+from proxy.lifecycle.probe import run_probe
+from proxy.lifecycle.requirements import Consult, nothing_known
+from proxy.lifecycle.rules import Rules
+from proxy.lifecycle.scheduler import Priority
+from proxy.lifecycle.states import State
 from proxy.registry.models import ModelEntry
-
-REPORT_EVERY_S = 2.0
-
-
-@dataclass(slots=True)
-class _Load:
-    """One load under way, however many wait for it."""
-
-    task: asyncio.Task[None]
-    started: float
-    progress: Progress | None = None
-    reported: float = 0.0
 
 
 class LifecycleManager:
-    """Loads models on demand: concurrent requests for one model are one load, and a failed load leaves nothing behind."""
+    """Loads models on demand and lets them go. Concurrent requests for one model are one load; one in use never goes.
 
-    def __init__(self, engines: Engines, *, wait_seconds: float) -> None:
+    publish: told of every load and unload; facts: what is published of models; read: the memory, blocking.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        rules: Rules | None = None,
+        *,
+        publish: Callable[[Event], None] = lambda _: None,
+        facts: Consult = nothing_known,
+        read: Callable[[], Room] = read_room,
+    ) -> None:
         self._engines = engines
-        self._wait_seconds = wait_seconds
-        self._ready: set[str] = set()
-        self._loads: dict[str, _Load] = {}
-        self._log = structlog.get_logger("lifecycle")
+        self.rules = rules or Rules()
+        self.gauge = Gauge(read)
+        self._loader = Loader(engines, self.gauge, facts, publish, seconds=self.rules.load, file=self.rules.file)
+        self._floor = Floor(self.rules, self._loader, publish)
+        self._watch = Watch(self._floor, self.gauge, self.rules)
+
+    def place(self, entry: ModelEntry) -> Place:
+        """What is known of the model now; to be read, not to be changed."""
+        return self._floor.place(entry, remote=self._engines.remote(entry.engine))
+
+    def places(self) -> list[Place]:
+        """All models of which something is known; to be read, not to be changed."""
+        return self._floor.places()
 
     def is_ready(self, entry: ModelEntry) -> bool:
         """Whether the model can run now, without waiting."""
-        return entry.name in self._ready
+        return self.place(entry).open
+
+    def as_loaded(self, entry: ModelEntry) -> ModelSpec:
+        """The model in the way in which it is loaded, or would be: as its engine is configured, or as a load has said."""
+        return self.place(entry).compute.applied(entry.spec)
 
     async def ensure_ready(self, entry: ModelEntry) -> None:
         """Return when the model can run. Raises Unavailable when its load failed, or takes longer than a caller should wait.
 
         A caller who leaves does not stop the load: others may be waiting, and the next request will want it.
         """
-        if entry.name in self._ready:
+        place = self.place(entry)
+        await self._opened(place, entry)
+        self._unwanted(place)
+
+    @asynccontextmanager
+    async def use(self, entry: ModelEntry) -> AsyncIterator[None]:
+        """The model is ready, and stays so until the block ends; how that went is noted. Raises as ensure_ready does."""
+        place = self.place(entry)
+        place.uses += 1
+        place.hits += place.open
+        await self._opened(place, entry)
+        place.wanted -= 1
+        place.busy += 1
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        try:
+            yield
+        except BackendError as error:
+            if is_models_failure(error):
+                place.figures.failed()
+            raise
+        else:
+            place.figures.succeeded(clock() - started, clock())
+        finally:
+            place.busy -= 1
+            place.used_at = clock()
+            if not place.busy and not place.remote:
+                self._floor.released(place)
+
+    def load(
+        self,
+        entry: ModelEntry,
+        *,
+        priority: Priority = "normal",
+        compute: Compute | None = None,
+        warm: bool = False,
+    ) -> State:
+        """Have the model loaded, and return at once: LOADED or LOADING. compute: None = as it is, or was last.
+
+        One that is loaded in another way is loaded anew when its running requests have ended. warm: it has served a tiny
+        request before it counts as loaded.
+        """
+        place = self.place(entry)
+        if place.remote:
+            return State.LOADED
+        place.compute = compute or place.compute
+        if place.state is State.LOADED and place.leaving is None:
+            if place.model is not None and way(place.model) == way(place.compute.applied(entry.spec)):
+                return State.LOADED
+            self._floor.reload(place, entry, priority, warm=warm)
+        else:
+            self._floor.want(place, entry, priority, warm=warm)
+        self._watch.keep()
+        return State.LOADING
+
+    async def unload(self, entry: ModelEntry, reason: UnloadReason = "requested") -> float | None:
+        """Take the model out of memory once its running requests have ended: MB that this freed, None = not told apart.
+
+        A caller who leaves does not stop it. Requests that come meanwhile wait, and load the model anew.
+        """
+        place = self.place(entry)
+        while place.attempt is not None and place.leaving is None:
+            await place.change()
+        if place.remote or (place.leaving is None and place.state is not State.LOADED):
+            return 0.0
+        return await asyncio.shield(place.leaving or self._floor.let_go(place, reason))
+
+    async def reload(self, entry: ModelEntry, compute: Compute | None = None) -> None:
+        """Load the model anew, whatever is loaded. Raises Unavailable."""
+        place = self.place(entry)
+        place.compute = compute or place.compute
+        await self.unload(entry, "reloading")
+        await self.ensure_ready(entry)
+
+    async def try_out(self, entry: ModelEntry) -> float | None:
+        """Seconds that a tiny request took, really served; None where its engine knows none. Raises BackendError."""
+        async with self.use(entry):
+            started = asyncio.get_running_loop().time()
+            served = await run_probe(self._engines[entry.engine], entry.spec)
+            return asyncio.get_running_loop().time() - started if served else None
+
+    async def engine_health(self, entry: ModelEntry) -> Health:
+        """What its engine says of itself."""
+        return await (await self._engines.make(entry.engine)).health()
+
+    def checked(self, entry: ModelEntry, check: Check) -> None:
+        """Note the outcome of a health check."""
+        self.place(entry).check = check
+
+    async def check(self, entry: ModelEntry, compute: Compute = AS_CONFIGURED) -> None:
+        """Refuse a load that is known beforehand to fail. Raises NoDevice, NotCached, OutOfMemory."""
+        place = self.place(entry)
+        if place.remote:
             return
-        load = self._loads.get(entry.name) or self._start(entry)
-        done, _ = await asyncio.wait({load.task}, timeout=self._wait_seconds)
-        if not done:
-            raise Unavailable(f"The model `{entry.name}` is still loading ({_describe(load)}).", retry_after=5)
-        load.task.result()
+        need = await self._loader.need(entry, compute.applied(entry.spec), strict=True)
+        if place.state is not State.LOADED:
+            await self._loader.fit(need, self._floor.make_room)
+
+    def expected_seconds(self, entry: ModelEntry) -> float | None:
+        """How long past loads of the model took, as it is to be loaded now; None = there was none, or it runs elsewhere."""
+        place = self.place(entry)
+        return None if place.remote else self._loader.expected_seconds(entry, place.compute.applied(entry.spec))
+
+    async def start(self) -> None:
+        """Recall what past loads taught."""
+        await self._loader.recall()
 
     async def close(self) -> None:
         """Stop loads that are under way."""
-        tasks = [load.task for load in self._loads.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._watch.close()
+        await self._floor.close()
 
-    def _start(self, entry: ModelEntry) -> _Load:
-        load = _Load(asyncio.create_task(self._run(entry), name=f"load {entry.name}"), time.monotonic())
-        # The outcome is always looked at, also when every waiter has left.
-        load.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._loads[entry.name] = load
-        return load
-
-    async def _run(self, entry: ModelEntry) -> None:
-        loop = asyncio.get_running_loop()
-
-        def report(progress: Progress) -> None:
-            loop.call_soon_threadsafe(self._report, entry.name, progress)
-
-        started = time.monotonic()
-        try:
-            backend = await self._engines.make(entry.engine)
-            await backend.load(entry.spec, report)
-        except BackendError as error:
-            # In full: no request's words can be in it, and its paths are for the operator alone.
-            cause = {} if error.__cause__ is None else {"cause": repr(error.__cause__)}
-            self._log.error("model load failed", model=entry.name, error=error.message, **cause)
-            raise
-        else:
-            self._ready.add(entry.name)
-            self._log.info("model ready", model=entry.name, seconds=round(time.monotonic() - started, 2))
-        finally:
-            del self._loads[entry.name]
-
-    def _report(self, name: str, progress: Progress) -> None:
-        load = self._loads.get(name)
-        if load is None:
+    async def _opened(self, place: Place, entry: ModelEntry) -> None:
+        """Return when a request may run; from now on it counts as one who wants the model. Raises Unavailable."""
+        place.wanted += 1
+        if place.open:
             return
-        stage_changed = load.progress is None or load.progress.stage != progress.stage
-        load.progress = progress
-        now = time.monotonic()
-        if stage_changed or now - load.reported >= REPORT_EVERY_S:
-            load.reported = now
-            self._log.info("model loading", model=name, progress=_describe(load))
+        try:
+            async with asyncio.timeout(self.rules.wait) as limit:
+                await self._loaded(place, entry)
+        except TimeoutError as error:
+            self._unwanted(place)
+            if limit.expired():
+                raise self._still(place) from None
+            raise error
+        except BaseException:
+            self._unwanted(place)
+            raise
+        self._watch.keep()
 
+    async def _loaded(self, place: Place, entry: ModelEntry) -> None:
+        while not place.open:
+            if place.leaving is None and not place.draining:
+                self._floor.want(place, entry)
+            attempt = place.attempt
+            await place.change()
+            if attempt is not None and attempt.error is not None:
+                raise attempt.error
 
-def _describe(load: _Load) -> str:
-    progress = load.progress
-    if progress is None:
-        return f"{time.monotonic() - load.started:.0f} s so far"
-    if progress.total:
-        return f"{progress.stage} {100 * progress.done // progress.total} %"
-    return progress.stage
+    def _unwanted(self, place: Place) -> None:
+        place.wanted -= 1
+        if not place.wanted and not place.busy and not place.remote:
+            self._floor.released(place)
+
+    def _still(self, place: Place) -> Unavailable:
+        attempt = place.attempt
+        if attempt is None or attempt.started is None:
+            return self._floor.no_place(place)
+        far = f" ({attempt.standing.stage}, {attempt.standing.percent} %)" if attempt.standing else ""
+        return Unavailable(f"The model `{place.entry.name}` is still loading{far}; try again.", retry_after=5.0)

@@ -11,13 +11,16 @@ from pydantic import ValidationError
 
 from backends import REMOTE
 from backends.base import EngineSpec, ModelSpec, Timeouts
+from backends.errors import BackendError
+from backends.pipelines.tasks import find
 from backends.types import Task
 from proxy.registry.models import ModelEntry, Registry
 from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, ModelTable
 from proxy.registry.toml_lines import Location, line_of
 from proxy.settings import Settings
 
-TASKS: dict[str, Task] = {"whisper": "transcription", "translation": "translation"}
+TASKS: dict[str, Task] = {"whisper": "transcription", "translation": "translation", "pipelines": "pipeline"}
+REMOTE_TASKS: dict[str | None, Task] = {None: "text", "text": "text", "transcription": "transcription"}
 
 HEARING = ("vllm", "openai_compatible")
 
@@ -76,7 +79,7 @@ def _builtin_engines(settings: Settings) -> dict[str, EngineSpec]:
     compute = {"whisper": settings.lx_asr_compute, "translation": settings.lx_mt_compute_type}
     return {
         kind: _local_engine(kind, kind, settings.lx_device, compute.get(kind, "default"), settings)
-        for kind in ("transformers", "whisper", "translation")
+        for kind in ("transformers", "whisper", "translation", "pipelines")
     }
 
 
@@ -159,8 +162,10 @@ def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base:
     return ModelEntry(
         name=table.name,
         engine=table.engine,
-        spec=ModelSpec(source=source, revision=table.revision, name=table.name),
-        task=table.task or TASKS.get(engine.kind, "text"),
+        spec=ModelSpec(
+            source=source, revision=table.revision, task=_pipeline_task(table, number, engine), name=table.name
+        ),
+        task=TASKS.get(engine.kind) or REMOTE_TASKS[table.task],
         aliases=table.aliases,
         preload=table.preload,
         audio=table.audio,
@@ -174,10 +179,28 @@ def _refuse_hearing(table: ModelTable, number: int, engine: EngineSpec) -> None:
             raise _Refused(
                 ("models", number, field), f"is for engines of kind {' and '.join(HEARING)}, not {engine.kind}"
             )
+    if engine.kind == "pipelines":
+        return
+    if table.task not in REMOTE_TASKS:
+        raise _Refused(("models", number, "task"), f"{table.task!r} is none of text, transcription")
     if table.task == "text" and engine.kind in TASKS:
         raise _Refused(("models", number, "task"), f"a {engine.kind} engine does {TASKS[engine.kind]}")
     if table.audio and table.task == "transcription":
         raise _Refused(("models", number, "audio"), "is for models that chat; this one transcribes")
+
+
+def _pipeline_task(table: ModelTable, number: int, engine: EngineSpec) -> str | None:
+    """The Hugging Face task of a pipeline; None = whichever a request asks for."""
+    if engine.kind != "pipelines":
+        return None
+    if table.task is None:
+        if table.preload:
+            raise _Refused(("models", number, "preload"), "needs a `task`: a pipeline is made for one")
+        return None
+    try:
+        return find(table.task).name
+    except BackendError as error:
+        raise _Refused(("models", number, "task"), error.message) from error
 
 
 def _source(source: str, base: Path) -> str:

@@ -28,11 +28,15 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """All engines and models. defaults: the model of each task that serves when a request names none."""
+    """All engines and models. defaults: the model of each task that serves when a request names none.
+
+    retired: names of models that are registered, and served no more.
+    """
 
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
     models: tuple[ModelEntry, ...] = ()
     defaults: Mapping[Task, str] = field(default_factory=dict)
+    retired: frozenset[str] = frozenset()
 
     def in_process(self, entry: ModelEntry) -> bool:
         """Whether the model runs here, not on an engine elsewhere."""

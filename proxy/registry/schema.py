@@ -30,7 +30,7 @@ class EngineTable(_Strict):
     """One `[[engines]]` table."""
 
     name: Name
-    kind: Literal["vllm", "tgi", "openai_compatible", "transformers", "whisper", "translation"]
+    kind: Literal["vllm", "tgi", "openai_compatible", "transformers", "whisper", "translation", "pipelines"]
     url: str | None = None
     urls: tuple[str, ...] = ()
     key: str | None = None
@@ -72,7 +72,8 @@ class EngineTable(_Strict):
 class ModelTable(_Strict):
     """One `[[models]]` table. served_as: the name on a remote engine; source: hub id or local directory.
 
-    task: what a model of a remote engine does, text if nothing is said; audio: it does text, and listens to speech in chats.
+    task: what a model of a remote engine does, text if nothing is said; for pipelines, the Hugging Face task that is asked of it;
+    audio: it does text, and listens to speech in chats.
     """
 
     name: Name
@@ -82,7 +83,7 @@ class ModelTable(_Strict):
     revision: str | None = None
     aliases: tuple[Name, ...] = ()
     preload: bool = False
-    task: Literal["text", "transcription"] | None = None
+    task: Name | None = None
     audio: bool = False
 
 

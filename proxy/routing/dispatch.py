@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from backends.base import Relay, RelayOutcome, RelayRequest, Sink
@@ -11,9 +11,11 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.call import Call
-from proxy.registry.models import ModelEntry
+from proxy.registry.models import ModelEntry, Registry
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
+
+UNLISTED = "(unlisted)"
 
 
 class Dispatcher:
@@ -25,12 +27,29 @@ class Dispatcher:
         self._lifecycle = lifecycle
         self._traffic = traffic
 
+    def serve_from(self, registry: Registry) -> None:
+        """Models have come or gone: requests from now on find those of this registry."""
+        self.router = Router(registry)
+
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""
+        return self._noted(lambda: self.router.resolve(name, task), call)
+
+    def resolve_any(self, name: str | None, task: Task, call: Call) -> ModelEntry:
+        """As resolve; a hub id that nobody configured is a model, too, of this process's engine for the task."""
+        return self._noted(lambda: self.router.any(name, task), call)
+
+    def resolve_pipeline(self, task: str, name: str | None, call: Call) -> ModelEntry:
+        """What serves a Hugging Face task (no alias) on a model, which may be any of the hub. Raises as resolve does."""
+        return self._noted(lambda: self.router.pipeline(task, name), call)
+
+    def _noted(self, find: Callable[[], ModelEntry], call: Call) -> ModelEntry:
         if self._traffic.draining:
             raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; try again.", retry_after=1)
-        entry = self.router.resolve(name, task)
-        call.model, call.engine = entry.name, entry.engine
+        entry = find()
+        # Names that nobody configured are noted once they have proved to be models: metrics have a series for each.
+        known = self.router.lists(entry.name) or self._lifecycle.is_ready(entry)
+        call.model, call.engine = entry.name if known else UNLISTED, entry.engine
         return entry
 
     def relay_for(self, entry: ModelEntry, method: str, path: str) -> Relay | None:
@@ -49,14 +68,17 @@ class Dispatcher:
 
     async def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         """Serve a request as events; closing the stream stops the work. Raises BackendError."""
-        self._traffic.enter(entry.name, entry.engine)
+        model = call.model or entry.name
+        self._traffic.enter(model, entry.engine)
         try:
-            await self._lifecycle.ensure_ready(entry)
-            async with aclosing(self._engines[entry.engine].run(entry.spec, request)) as events:
+            async with (
+                self._lifecycle.use(entry),
+                aclosing(self._engines[entry.engine].run(entry.spec, request)) as events,
+            ):
                 async for event in events:
                     if isinstance(event, Usage):
                         call.prompt_tokens = event.prompt_tokens
                         call.completion_tokens = event.completion_tokens
                     yield event
         finally:
-            self._traffic.leave(entry.name, entry.engine)
+            self._traffic.leave(model, entry.engine)

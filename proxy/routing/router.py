@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 
+from backends.base import ModelSpec
+from backends.inprocess.ids import is_model_id
 from backends.types import Task
 from proxy.errors import ApiError, ErrorCode
 from proxy.registry.models import ModelEntry, Registry
 
 WILDCARD = "*"
+PIPELINES = "pipelines"
+# Hugging Face tasks that engines of their own serve, together for many requests.
+OWN_ENGINES: dict[str, Task] = {"automatic-speech-recognition": "transcription", "translation": "translation"}
+MADE_FOR: dict[str, Task] = {"whisper": "transcription", "translation": "translation"}
 MAX_NAME = 200  # characters, as the configuration allows
 
 
@@ -38,7 +45,53 @@ class Router:
             raise ApiError(ErrorCode.MODEL_NOT_FOUND, self._unknown(name, None), param="model")
         return entry
 
-    def _default(self, task: Task) -> ModelEntry | None:
+    def lists(self, name: str) -> bool:
+        """Whether a model is configured under this name."""
+        return name in self._names
+
+    def any(self, name: str | None, task: Task) -> ModelEntry:
+        """As resolve, or else any model of the hub on the engine of this process that was made for the task."""
+        kind = next((kind for kind, does in MADE_FOR.items() if does == task), None)
+        engine = next((engine for engine, each in self.registry.engines.items() if each.kind == kind), None)
+        if name and engine and name not in self._names and is_model_id(name):
+            return _unlisted(name, engine, task)
+        return self.resolve(name, task)
+
+    def pipeline(self, task: str, name: str | None) -> ModelEntry:
+        """What serves a Hugging Face task on a model: the one that is configured under the name, else any model of the hub.
+
+        task: its name, no alias. A model of the engine made for the task stays there; any other of this process becomes a
+        pipeline of the same files. Raises MODEL_NOT_FOUND, and INVALID or UNSUPPORTED for what cannot serve it.
+        """
+        if not name:
+            if task in OWN_ENGINES:
+                return self._default(OWN_ENGINES[task])
+            raise ApiError(ErrorCode.INVALID, f"`model` is missing: name the model to run `{task}` on.", param="model")
+        entry = self._names.get(name) if name != WILDCARD else None
+        if entry is None:
+            if not is_model_id(name):
+                raise ApiError(ErrorCode.MODEL_NOT_FOUND, self._unknown(name, None), param="model")
+            return self._as_pipeline(
+                ModelEntry(name=name, engine="", spec=ModelSpec(source=name, name=name), task="pipeline"), task
+            )
+        if not self.registry.in_process(entry):
+            message = f"The model `{name}` is served by another engine, which does {entry.task} and no `{task}` of transformers'."
+            raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
+        return entry if entry.task == OWN_ENGINES.get(task) else self._as_pipeline(entry, task)
+
+    def _as_pipeline(self, entry: ModelEntry, task: str) -> ModelEntry:
+        """The same model as a pipeline for this task, on its own engine if that makes pipelines."""
+        engines = self.registry.engines
+        suits = entry.engine in engines and engines[entry.engine].kind == PIPELINES
+        engine = (
+            entry.engine if suits else next((name for name, each in engines.items() if each.kind == PIPELINES), None)
+        )
+        if engine is None:
+            message = f"The model `{entry.name}` cannot run `{task}`: no engine of kind {PIPELINES} is configured."
+            raise ApiError(ErrorCode.UNSUPPORTED, message, param="task")
+        return replace(entry, engine=engine, spec=replace(entry.spec, task=task), task="pipeline")
+
+    def _default(self, task: Task) -> ModelEntry:
         default = self.registry.defaults.get(task)
         if default is None:
             message = f"No model was named, and there is no default for {task}. {self._offer(task)}"
@@ -57,3 +110,8 @@ class Router:
             return f"No model for {task} is configured." if task else "No model is configured."
         shown = ", ".join(f"`{name}`" for name in names[:5])
         return f"Available: {shown}{', ...' if len(names) > 5 else ''}."
+
+
+def _unlisted(name: str, engine: str, task: Task) -> ModelEntry:
+    """A model of the hub that nobody configured."""
+    return ModelEntry(name=name, engine=engine, spec=ModelSpec(source=name, name=name), task=task)

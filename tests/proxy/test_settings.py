@@ -89,3 +89,33 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, varia
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"SECRET": "x" * 31}, "SWITCHBOARD_JWT_SECRET is shorter than 32 bytes"),
+        ({"SECRET": ""}, "SWITCHBOARD_JWT_SECRET is shorter than 32 bytes"),
+        ({"SECRET": "x" * 32, "JWKS": "keys.json"}, "are both set"),
+        ({"JWKS": "http://login.example/jwks"}, "is not an https URL"),
+        ({"JWKS": "ftp://127.0.0.1/jwks"}, "is not an https URL"),
+        ({"JWKS": ""}, "SWITCHBOARD_JWT_JWKS"),
+        ({"AUDIENCE": "us"}, "nothing to check tokens with"),
+        ({"ISSUER": "us"}, "nothing to check tokens with"),
+        ({"SECRET": "x" * 32, "ISSUER": ""}, "SWITCHBOARD_JWT_ISSUER"),
+    ],
+)
+def test_tokens_that_could_not_be_trusted_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], why: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SWITCHBOARD_JWT_{name}", value)
+    with pytest.raises(SettingsError, match=why) as caught:
+        load_settings()
+    assert "x" * 31 not in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", ["https://login.example/jwks", "http://127.0.0.1:8200/jwks", "keys.json"])
+def test_keys_of_tokens_are_a_file_or_come_safely(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    monkeypatch.setenv("SWITCHBOARD_JWT_JWKS", keys)
+    assert load_settings().jwt_jwks == keys

@@ -10,6 +10,7 @@ from aiohttp import web
 from proxy.contract import Contract
 from proxy.contracts.hf_server.asr import asr
 from proxy.contracts.hf_server.infer import infer
+from proxy.contracts.hf_server.operations import operations
 from proxy.errors import ApiError
 
 
@@ -22,4 +23,10 @@ def _routes() -> Iterable[web.RouteDef]:
     return (web.post("/infer", infer), web.post("/asr", asr))
 
 
-CONTRACT = Contract(name="hf_server", routes=_routes, render_error=render_error, prefixes=("/infer", "/asr"))
+CONTRACT = Contract(
+    name="hf_server",
+    routes=_routes,
+    operations=operations,
+    render_error=render_error,
+    prefixes=("/infer", "/asr"),
+)

@@ -14,10 +14,10 @@ from backends.types import Segment, Transcribe
 from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.http.multipart import Part, read_form
 from proxy.http.observe import CALL
+from proxy.http.sessions import FIELD, SESSIONS, preferences
 from proxy.keys import DISPATCHER, SETTINGS
-from proxy.speech_options import OPTIONS, read_flag, read_number, transcription
-
-Chunks = Literal["none", "segments", "words"]
+from proxy.speech_options import OPTIONS, candidates, read_flag, read_number, transcription
+from proxy.tasks.transcription import Chunks, result
 
 LISTS = frozenset({"hotwords", "languages", "temperature"})
 KNOWN = OPTIONS | LISTS | {"model", "return_timestamps", "task"}
@@ -25,14 +25,16 @@ KNOWN = OPTIONS | LISTS | {"model", "return_timestamps", "task"}
 
 async def asr(request: web.Request) -> web.Response:
     """`POST /asr`: `{"result": {"text", "chunks"}}`; chunks where times or speakers were asked for."""
-    asked = read_query(list(request.query.items()))
+    wishes = await preferences(request)
+    asked = read_query([item for item in request.query.items() if item[0] != FIELD], wishes.transcribe)
     audio = _file(await read_form(request, int(request.app[SETTINGS].max_audio_mb * 1e6)))
     call = request[CALL]
     dispatcher = request.app[DISPATCHER]
-    entry = dispatcher.resolve(asked.model, "transcription", call)
+    entry = dispatcher.resolve_any(asked.model or wishes.models.get("transcription"), "transcription", call)
     if not dispatcher.router.registry.in_process(entry):
         message = f"The model `{entry.name}` is served by another engine; ask it through /v1/audio/transcriptions."
         raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
+    entry = await request.app[SESSIONS].placed(entry, wishes)
     async with aclosing(dispatcher.run(entry, replace(asked.request, audio=audio), call)) as events:
         segments = [event async for event in events if isinstance(event, Segment)]
     call.first_byte()
@@ -49,8 +51,8 @@ class Question:
     chunks: Chunks
 
 
-def read_query(query: Iterable[tuple[str, str]]) -> Question:
-    """The query's parameters, checked; empty ones count as not sent. Raises INVALID with the parameter's name."""
+def read_query(query: Iterable[tuple[str, str]], base: Transcribe) -> Question:
+    """The query's parameters, checked; empty ones count as not sent. base: what holds then. Raises INVALID with the name."""
     single: dict[str, str] = {}
     listed: dict[str, list[str]] = {}
     for name, value in query:
@@ -65,35 +67,21 @@ def read_query(query: Iterable[tuple[str, str]]) -> Question:
             raise ApiError(ErrorCode.INVALID, f"`{name}` was sent more than once.", param=name)
         else:
             single[name] = value
-    asked = transcription(b"", single)
+    asked = transcription(single, base)
     chunks = _chunks(single)
     if chunks == "none" and asked.diarize is not None:
         chunks = "segments"
     if asked.align and chunks == "none":
         raise invalid("align", "it is about times: send `return_timestamps`, too")
+    temperatures = tuple(read_number("temperature", text, 0, 1) for text in listed.get("temperature", ()))
     request = replace(
-        asked,
-        task=_task(single.get("task", "transcribe")),
-        languages=tuple(listed.get("languages", ())),
+        candidates(listed.get("languages", ()), asked, language="language" in single),
+        task=_task(single.get("task", base.task)),
         hotwords=tuple(listed.get("hotwords", ())),
-        temperatures=tuple(read_number("temperature", text, 0, 1) for text in listed.get("temperature", ())) or None,
+        temperatures=temperatures or base.temperatures,
         words=chunks == "words",
     )
-    if request.language and request.languages:
-        raise invalid("languages", "`language` says already which one is spoken; send one of the two")
     return Question(request, single.get("model"), chunks)
-
-
-def result(segments: Iterable[Segment], chunks: Chunks) -> dict[str, object]:
-    """What transformers' pipeline returns: texts keep the space before them, so that they join to the whole."""
-    segments = list(segments)
-    body: dict[str, object] = {"text": "".join(segment.text for segment in segments)}
-    match chunks:
-        case "segments":
-            body["chunks"] = [_chunk(s.text, s.start, s.end, s) for s in segments]
-        case "words":
-            body["chunks"] = [chunk for segment in segments for chunk in _words(segment)]
-    return body
 
 
 def _chunks(sent: Mapping[str, str]) -> Chunks:
@@ -111,21 +99,6 @@ def _task(said: str) -> Literal["transcribe", "translate"]:
         case "transcribe" | "translate":
             return said
     raise invalid("task", f"`{said[:100]}` is neither `transcribe` nor `translate`")
-
-
-def _words(segment: Segment) -> Iterable[dict[str, object]]:
-    """Each word with what stands before it in the segment: not every language puts spaces there."""
-    at = 0
-    for word in segment.words:
-        found = segment.text.find(word.text, at)
-        text = segment.text[at : found + len(word.text)] if found >= 0 else f" {word.text}"
-        at += len(text) if found >= 0 else 0
-        yield _chunk(text, word.start, word.end, segment)
-
-
-def _chunk(text: str, start: float, end: float, segment: Segment) -> dict[str, object]:
-    speaker = {} if segment.speaker is None else {"speaker": segment.speaker}
-    return {"text": text, "timestamp": [start, end], **speaker}
 
 
 def _file(parts: Iterable[Part]) -> bytes:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-
-import orjson
 from aiohttp import web
 
-from backends.errors import Invalid
-from backends.types import Translate, Translated
-from proxy.contracts.hf_server.requests import PARAMS, InferBody, parse, translation
-from proxy.errors import ApiError, ErrorCode
+from backends.pipelines.tasks import find
+from backends.types import Infer
+from proxy.contracts.hf_server.requests import InferBody, from_form
 from proxy.http.body import read_json
+from proxy.http.multipart import read_form
 from proxy.http.observe import CALL
-from proxy.keys import DISPATCHER
-from proxy.registry.models import ModelEntry
+from proxy.http.sessions import SESSIONS, preferences
+from proxy.keys import DISPATCHER, SETTINGS
+from proxy.routing.router import OWN_ENGINES
+from proxy.tasks.parsing import parse
+from proxy.tasks.running import Tasks
 
 
 async def infer(request: web.Request) -> web.Response:
-    """`POST /infer`: `{"result": [{"translation_text": ...}, ...]}`, one for each input."""
-    _, data = await read_json(request)
-    body = parse(InferBody, data)
-    asked = translation(body)
-    entry = request.app[DISPATCHER].resolve(body.model, "translation", request[CALL])
-    texts = await _translated(request, entry, asked)
-    request[CALL].first_byte()
-    result = [{"translation_text": text} for text in texts]
-    return web.Response(body=orjson.dumps({"result": result}), content_type="application/json")
+    """`POST /infer`: `{"result": ...}`, what transformers' pipeline returns. Files come in JSON as base64, or in a form."""
+    body, files = await _read(request)
+    task = find(body.task)
+    wishes = await preferences(request, body.session_id)
+    dispatcher, call = request.app[DISPATCHER], request[CALL]
+    chosen = wishes.models.get(OWN_ENGINES[task.name]) if task.name in OWN_ENGINES else None
+    entry = dispatcher.resolve_pipeline(task.name, body.model or chosen, call)
+    entry = await request.app[SESSIONS].placed(entry, wishes)
+    tasks = Tasks(dispatcher, call, transcribe=wishes.transcribe, translate=wishes.translate)
+    asked = Infer(task=body.task, inputs=body.inputs, params=body.params or {}, files=files)
+    result = await tasks.run(entry, asked)
+    call.first_byte()
+    return web.Response(body=b'{"result":' + result + b"}", content_type="application/json")
 
 
-async def _translated(request: web.Request, entry: ModelEntry, asked: Translate) -> list[str]:
-    """The translations, in the order of the texts."""
-    texts: dict[int, str] = {}
-    try:
-        async with aclosing(request.app[DISPATCHER].run(entry, asked, request[CALL])) as events:
-            async for event in events:
-                if isinstance(event, Translated):
-                    texts[event.index] = event.text
-    except Invalid as error:
-        if error.param not in PARAMS:
-            raise
-        name = f"params.{PARAMS[error.param]}"
-        raise ApiError(ErrorCode.INVALID, f"Invalid `{name}`: {error.message}", param=name) from error
-    return [texts[index] for index in range(len(asked.texts))]
+async def _read(request: web.Request) -> tuple[InferBody, dict[str, tuple[bytes, ...]]]:
+    """The body, and the files that came with it."""
+    if request.content_type != "multipart/form-data":
+        _, data = await read_json(request)
+        return parse(InferBody, data), {}
+    return from_form(await read_form(request, int(request.app[SETTINGS].max_audio_mb * 1e6)))

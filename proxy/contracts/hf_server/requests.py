@@ -1,26 +1,21 @@
-"""What `POST /infer` takes: any task's envelope, and the parameters of the tasks that are served."""
+"""What `POST /infer` takes, as JSON or as a form."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+import orjson
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from backends.types import Translate
-from proxy.errors import ApiError, ErrorCode
+from proxy.errors import ApiError, ErrorCode, invalid
+from proxy.http.multipart import Part
+from proxy.tasks.parsing import parse
 
-SERVED = "`translation` and `translation_xx_to_yy` (as in `translation_en_to_fr`)"
-
-_TRANSLATION = re.compile(r"translation(?:_(?P<source>.+)_to_(?P<target>.+))?")
-
-Whole = Annotated[int, Field(ge=1)]
-T = TypeVar("T", bound=BaseModel)
+JSON_FIELDS = frozenset({"inputs", "params"})
 
 
 class InferBody(BaseModel):
-    """`POST /infer`. model: None or empty = the task's default."""
+    """`POST /infer`. model: None or empty = the session's, or the task's default; session_id: whose configuration holds."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -28,78 +23,40 @@ class InferBody(BaseModel):
     model: str | None = None
     inputs: JsonValue
     params: dict[str, JsonValue] | None = None
+    session_id: str | None = None
 
 
-class TranslationParams(BaseModel):
-    """`params` of a translation, by the names that transformers gives them; others are refused, never ignored."""
+def from_form(parts: Iterable[Part]) -> tuple[InferBody, dict[str, tuple[bytes, ...]]]:
+    """The body that a form's fields make, and its files by name: every field that the body does not have is a file.
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    src_lang: str | None = None
-    tgt_lang: str | None = None
-    num_beams: Whole | None = None
-    length_penalty: float | None = None
-    no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
-    early_stopping: bool | None = None
-    max_new_tokens: Whole | None = None
-    max_length: Annotated[int, Field(ge=2)] | None = None
-    # Long texts are translated whole, sentence by sentence.
-    truncation: Literal[False, "do_not_truncate"] | None = None
-
-    @property
-    def new_tokens(self) -> int | None:
-        """How many tokens may be generated; max_length counts the one that every translation begins with."""
-        if self.max_new_tokens is not None or self.max_length is None:
-            return self.max_new_tokens
-        return self.max_length - 1
+    `inputs` and `params` are JSON; inputs that are none are a text. Raises INVALID.
+    """
+    sent: dict[str, JsonValue] = {}
+    files: dict[str, tuple[bytes, ...]] = {}
+    for part in parts:
+        name = part.name
+        if name not in InferBody.model_fields:
+            files[name] = (*files.get(name, ()), part.data)
+        elif name in sent:
+            raise ApiError(ErrorCode.INVALID, f"`{name}` was sent more than once.", param=name)
+        else:
+            sent[name] = _value(name, part.data)
+    if not files:
+        return parse(InferBody, sent), files
+    return parse(InferBody, {"inputs": None, **sent}), files
 
 
-# A backend's word for an option -> its name in `params`.
-PARAMS = {"source": "src_lang", "target": "tgt_lang", "beam_size": "num_beams"}
-
-
-def translation(body: InferBody) -> Translate:
-    """The domain's request. Raises INVALID for other tasks, inputs and parameters."""
-    task = _TRANSLATION.fullmatch(body.task)
-    if task is None:
-        message = f"Task `{body.task[:100]}` is not served here; these are: {SERVED}."
-        raise ApiError(ErrorCode.INVALID, message, param="task")
-    params = parse(TranslationParams, body.params or {}, within="params.")
-    named = params.src_lang is None and params.tgt_lang is None
-    return Translate(
-        texts=_texts(body.inputs),
-        source=task["source"] if named else params.src_lang,
-        target=task["target"] if named else params.tgt_lang,
-        beam_size=params.num_beams,
-        length_penalty=params.length_penalty,
-        no_repeat_ngram_size=params.no_repeat_ngram_size,
-        max_new_tokens=params.new_tokens,
-        early_stopping=params.early_stopping,
-    )
-
-
-def parse(kind: type[T], data: Mapping[str, object], *, within: str = "") -> T:
-    """Check an object. within: what stands before its fields' names in messages. Raises INVALID naming the field."""
-    stranger = next((field for field in data if field not in kind.model_fields), None)
-    if stranger is not None:
-        name = f"{within}{stranger}"[:200]
-        message = f"`{name}` is not supported; leave it out. Known: {', '.join(kind.model_fields)}."
-        raise ApiError(ErrorCode.INVALID, message, param=name)
+def _value(name: str, data: bytes) -> JsonValue:
     try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = f"{within}{first['loc'][0]}"[:200]
-        match first["type"]:
-            case "missing":
-                message = f"`{name}` is missing."
-            case _:
-                message = f"Invalid `{name}`: {first['msg']}."
-        raise ApiError(ErrorCode.INVALID, message, param=name) from error
-
-
-def _texts(inputs: JsonValue) -> tuple[str, ...]:
-    texts = inputs if isinstance(inputs, list) else [inputs]
-    if not all(isinstance(text, str) for text in texts):
-        raise ApiError(ErrorCode.INVALID, "Invalid `inputs`: a translation takes a string or a list of strings.")
-    return tuple(text for text in texts if isinstance(text, str))
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise invalid(name, "it is no text in UTF-8; send files under another name, such as `file`") from error
+    if name not in JSON_FIELDS:
+        return text
+    try:
+        value: JsonValue = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if name == "inputs":
+            return text
+        raise invalid(name, "it is no JSON") from error
+    return value

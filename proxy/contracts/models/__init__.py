@@ -7,16 +7,27 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from proxy.contract import Contract
+from proxy.contracts.models import discovery, health, languages, loading, sessions, socket, status
 from proxy.contracts.models.errors import render_error
+from proxy.contracts.models.operations import operations
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return ()
+    return (
+        *discovery.routes(),
+        *languages.routes(),
+        *status.routes(),
+        *health.routes(),
+        *loading.routes(),
+        *sessions.routes(),
+        *socket.routes(),
+    )
 
 
 CONTRACT = Contract(
     name="models",
     routes=_routes,
+    operations=operations,
     render_error=render_error,
     prefixes=("/api/models", "/api/languages", "/api/sessions", "/ws"),
 )

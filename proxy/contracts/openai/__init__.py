@@ -10,6 +10,7 @@ from proxy.contract import Contract
 from proxy.contracts.openai.audio import transcriptions, translations
 from proxy.contracts.openai.errors import render_error
 from proxy.contracts.openai.models import get_model, list_models
+from proxy.contracts.openai.operations import operations
 from proxy.contracts.openai.text import RESPONSES_MARKS, chat_completions, completions, relay_only
 
 ENGINE_PATHS = ("/v1/embeddings", "/v1/rerank", "/rerank", "/v1/score", "/score", "/tokenize", "/detokenize")
@@ -32,5 +33,6 @@ CONTRACT = Contract(
     name="openai",
     routes=_routes,
     render_error=render_error,
+    operations=operations,
     prefixes=("/v1", "/rerank", "/score", "/tokenize", "/detokenize"),
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from backends.base import Relay
-from proxy.contracts.openai.audio_fields import model_of, wants_stream
+from proxy.contracts.openai.audio_fields import named_in, wants_stream
 from proxy.contracts.openai.audio_form import read_question
 from proxy.contracts.openai.audio_stream import transcript_frames
 from proxy.contracts.openai.errors import error_frame
@@ -16,9 +16,11 @@ from proxy.contracts.openai.relaying import DONE_MARK, pass_on
 from proxy.contracts.openai.transcripts import Task, collect, render
 from proxy.http.multipart import Part, boundary_of, compose, read_form
 from proxy.http.observe import CALL
+from proxy.http.sessions import FIELD, SESSIONS, preferences
 from proxy.http.stream import stream_sse
 from proxy.keys import DISPATCHER, SETTINGS
 from proxy.registry.models import ModelEntry
+from proxy.sessions.sessions import Preferences
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:
@@ -33,14 +35,17 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 async def _answer(request: web.Request, task: Task) -> web.StreamResponse:
     parts = await read_form(request, int(request.app[SETTINGS].max_audio_mb * 1e6))
+    wishes = await preferences(request, named_in(parts, FIELD))
+    parts = [part for part in parts if part.name != FIELD]
     call = request[CALL]
     dispatcher = request.app[DISPATCHER]
-    entry = dispatcher.resolve(model_of(parts), "transcription", call)
+    entry = dispatcher.resolve(named_in(parts, "model") or wishes.models.get("transcription"), "transcription", call)
     relay = dispatcher.relay_for(entry, "POST", request.path)
     if relay is not None:
+        parts += _wished(wishes, parts)
         return await _pass_on(request, entry, relay, parts)
-    asked = read_question(parts, task)
-    events = dispatcher.run(entry, asked.request, call)
+    asked = read_question(parts, task, wishes.transcribe)
+    events = dispatcher.run(await request.app[SESSIONS].placed(entry, wishes), asked.request, call)
     if asked.stream:
         return await stream_sse(request, transcript_frames(events, asked.style), error_frame)
     async with aclosing(events):
@@ -53,6 +58,12 @@ async def _answer(request: web.Request, task: Task) -> web.StreamResponse:
     if asked.style.format == "jsonl":
         response.headers["Content-Disposition"] = 'attachment; filename="transcript.jsonl"'
     return response
+
+
+def _wished(wishes: Preferences, parts: list[Part]) -> list[Part]:
+    """What the session wants, for an engine to read, where the form does not say it. Raises UNSUPPORTED."""
+    said = {part.name.removesuffix("[]") for part in parts}
+    return [Part(name, text.encode()) for name, text in wishes.relayed.items() if name not in said]
 
 
 async def _pass_on(request: web.Request, entry: ModelEntry, relay: Relay, parts: list[Part]) -> web.StreamResponse:

@@ -74,12 +74,12 @@ class Fields:
         return tuple(value for value in self.listed.get(name, ()) if value)
 
 
-def model_of(parts: Iterable[Part]) -> str | None:
-    """The model that a form names. Raises INVALID where it names two."""
-    named = [part.data for part in parts if part.name == "model"]
+def named_in(parts: Iterable[Part], field: str) -> str | None:
+    """What a form says in this field. Raises INVALID where it says it twice."""
+    named = [part.data for part in parts if part.name == field]
     if len(named) > 1:
-        raise _twice("model")
-    return _decode("model", named[0]) or None if named else None
+        raise _twice(field)
+    return _decode(field, named[0]) or None if named else None
 
 
 def wants_stream(parts: Iterable[Part]) -> bool:

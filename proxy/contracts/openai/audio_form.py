@@ -13,7 +13,7 @@ from proxy.contracts.openai.embedded import read_embedded
 from proxy.contracts.openai.transcripts import Format, Granularity, Style, Task
 from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.http.multipart import Part
-from proxy.speech_options import OPTIONS, read_flag, read_number, transcription
+from proxy.speech_options import OPTIONS, candidates, read_flag, read_number, transcription
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
@@ -41,20 +41,18 @@ class Question:
     stream: bool
 
 
-def read_question(parts: Iterable[Part], task: Task) -> Question:
-    """The form's fields, checked. Raises INVALID with the field's name."""
+def read_question(parts: Iterable[Part], task: Task, base: Transcribe) -> Question:
+    """The form's fields, checked; base: what holds where there is none. Raises INVALID with the field's name."""
     fields = Fields.of(parts, task)
     style = _style(fields)
-    asked = transcription(fields.file(), fields.texts(sorted(OPTIONS)))
-    languages = fields.all("languages")
-    if asked.language and languages:
-        raise invalid("languages", "`language` says already which one is spoken; send one of the two")
+    options = fields.texts(sorted(OPTIONS))
+    asked = transcription(options, base)
     request = replace(
-        asked,
+        candidates(fields.all("languages"), asked, language="language" in options),
+        audio=fields.file(),
         task=task,
-        languages=languages,
         hotwords=fields.all("keywords") + fields.all("hotwords"),
-        temperatures=_temperatures(fields.text("temperature"), fields.all("temperature")),
+        temperatures=_temperatures(fields.text("temperature"), fields.all("temperature"), base.temperatures),
         words="word" in style.granularities,
         logprobs=style.logprobs,
         vad=read_chunking(fields.text("chunking_strategy"), fields.texts(sorted(BRACKETS))),
@@ -82,11 +80,15 @@ def _choice(value: str, name: str, allowed: Sequence[C]) -> C:
     raise invalid(name, f"`{value[:100]}` is none of {', '.join(allowed)}")
 
 
-def _temperatures(once: str | None, several: tuple[str, ...]) -> tuple[float, ...] | None:
+def _temperatures(
+    once: str | None, several: tuple[str, ...], otherwise: tuple[float, ...] | None
+) -> tuple[float, ...] | None:
     """Once as `temperature`, where 0 lets the model raise it by itself where a result looks unlikely; or a list to try."""
     if once and several:
         raise invalid("temperature", "send `temperature` once, or several `temperature[]` to be tried in turn")
-    values = tuple(read_number("temperature", value, 0, 1) for value in several or (once or "0",))
+    if not once and not several:
+        return otherwise
+    values = tuple(read_number("temperature", value, 0, 1) for value in several or (once or "",))
     return values if several or any(values) else None
 
 

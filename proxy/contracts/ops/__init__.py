@@ -9,6 +9,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.contract import Contract
+from proxy.contracts.ops.docs import SCRIPT, START, STYLE, asset, docs, openapi, start
+from proxy.contracts.ops.operations import operations
 from proxy.errors import ApiError
 from proxy.keys import METRICS, TRAFFIC
 
@@ -37,9 +39,23 @@ def render_error(error: ApiError) -> bytes:
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return (web.get("/health", health), web.get("/ready", ready), web.get("/metrics", metrics))
+    return (
+        web.get("/health", health),
+        web.get("/ready", ready),
+        web.get("/metrics", metrics),
+        web.get("/openapi.json", openapi),
+        web.get("/docs", docs),
+        web.get(START, start),
+        web.get(SCRIPT, asset),
+        web.get(STYLE, asset),
+    )
 
 
 CONTRACT = Contract(
-    name="ops", routes=_routes, render_error=render_error, prefixes=("/",), public=frozenset({"/health", "/ready"})
+    name="ops",
+    routes=_routes,
+    operations=operations,
+    render_error=render_error,
+    prefixes=("/",),
+    public=frozenset({"/health", "/ready", "/openapi.json", "/docs", START, SCRIPT, STYLE}),
 )

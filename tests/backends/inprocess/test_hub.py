@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from backends.base import ModelSpec, Progress
 from backends.errors import Licensed, NotCached, NotFound, Unavailable
-from backends.inprocess.hub import Hub, is_directory, is_model_id
+from backends.inprocess.hub import Hub
+from backends.inprocess.ids import is_directory, is_model_id
 from tests.backends.inprocess.hub_server import HubServer
 
 WEIGHTS = b"weights " * 5000
@@ -162,3 +163,15 @@ def test_offline_is_honoured(tmp_path: Path, hub_server: HubServer, monkeypatch:
     with pytest.raises(Unavailable, match="HF_HUB_OFFLINE"):
         Hub(cache=tmp_path, endpoint=hub_server.url).locate(MODEL, ignored)
     assert hub_server.served == []
+
+
+def test_weights_are_weighed_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, config__json=CONFIG, model__safetensors=WEIGHTS)
+    hub = Hub(cache=tmp_path / "cache", endpoint="http://127.0.0.1:9")
+    assert hub.weights(ModelSpec(source=str(tmp_path))) == len(WEIGHTS)
+    assert hub.weights(ModelSpec(source=str(tmp_path / "nowhere"))) is None
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert hub.weights(MODEL) is None
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(NotCached, match="HF_HUB_OFFLINE"):
+        hub.weights(MODEL)

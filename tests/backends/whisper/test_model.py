@@ -50,15 +50,25 @@ def test_the_mel_bands_are_the_models_own(spec: EngineSpec, nano: ModelSpec, tmp
     assert whisper.log_mel.mel_filters.shape[0] == 80
 
 
+@pytest.mark.parametrize(
+    ("said", "longest", "frames"),
+    [
+        ({}, 3000, [3000, 3000, 3000, 3000]),
+        ({"shortest_chunk_length": 5}, 3000, [500, 500, 1000, 3000]),
+        ({"shortest_chunk_length": 5, "longest_chunk_length": 10}, 1000, [500, 500, 1000, 1000]),
+        ({"longest_chunk_length": 10}, 1000, [3000, 3000, 3000, 3000]),
+        ({"shortest_chunk_length": "5", "longest_chunk_length": 100}, 3000, [3000, 3000, 3000, 3000]),
+    ],
+)
 def test_windows_have_30_seconds_unless_the_model_was_trained_on_shorter_ones(
-    spec: EngineSpec, nano: ModelSpec, tmp_path: Path
+    said: dict[str, object], longest: int, frames: list[int], spec: EngineSpec, nano: ModelSpec, tmp_path: Path
 ) -> None:
-    whisper = load(nano, replace(spec, data=tmp_path), Hub(), ignored)
-    assert [whisper.frames(content) for content in (1, 200, 3000)] == [3000, 3000, 3000]
+    load(nano, replace(spec, data=tmp_path), Hub(), ignored)
     (directory,) = (path for path in (tmp_path / "conversions").iterdir() if path.is_dir())
-    (directory / "preprocessor_config.json").write_text(json.dumps({"shortest_chunk_length": 5}))
+    (directory / "preprocessor_config.json").write_text(json.dumps(said))
     whisper = load(ModelSpec(source=str(directory)), spec, Hub(), ignored)
-    assert [whisper.frames(content) for content in (1, 450, 451, 2400, 3000)] == [500, 500, 1000, 2500, 3000]
+    assert whisper.longest == longest
+    assert [whisper.frames(min(content, longest)) for content in (1, 450, 451, 3000)] == frames
 
 
 def test_other_kinds_of_models_are_refused_by_name(spec: EngineSpec, nano: ModelSpec) -> None:

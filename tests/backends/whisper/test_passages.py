@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
 from backends.types import Vad
-from backends.whisper.passages import WINDOW, Passage, Span, passages
+from backends.whisper.passages import Passage, Span, passages
 from tests.backends.whisper.conftest import Clip
+
+WINDOW = 30 * SAMPLE_RATE
 
 
 @pytest.fixture(scope="session")
@@ -33,18 +35,21 @@ def seconds(found: list[Passage]) -> list[list[tuple[float, float]]]:
 
 
 def test_short_audio_is_taken_whole_and_not_searched(sentences: list[Samples]) -> None:
-    (passage,) = passages(sentences[0], None, together=False)
+    (passage,) = passages(sentences[0], None, window=WINDOW, together=False)
     assert passage.samples is sentences[0]
     assert passage.stretch(0.5, 1.0) == (0.5, 1.0)
 
 
-def test_long_speech_is_cut_into_windows_at_silences_and_all_of_it_is_there(sentences: list[Samples]) -> None:
+@pytest.mark.parametrize("window", [WINDOW, WINDOW // 3])
+def test_long_speech_is_cut_into_windows_at_silences_and_all_of_it_is_there(
+    sentences: list[Samples], window: int
+) -> None:
     samples = with_gaps(sentences, 1.0)
-    found = passages(samples, None, together=False)
-    assert len(found) > 2
+    found = passages(samples, None, window=window, together=False)
+    assert len(found) > 60 * SAMPLE_RATE // window
     spans = [span for passage in found for span in passage.spans]
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
-    assert all(len(passage.samples) <= WINDOW for passage in found)
+    assert all(len(passage.samples) <= window for passage in found)
     for passage in found:
         assert np.array_equal(passage.samples, np.concatenate([samples[start:end] for start, end in passage.spans]))
     quiet = np.ones(len(samples), bool)
@@ -55,29 +60,30 @@ def test_long_speech_is_cut_into_windows_at_silences_and_all_of_it_is_there(sent
 
 def test_together_it_is_one_passage(sentences: list[Samples]) -> None:
     samples = with_gaps(sentences, 3.0)
-    (passage,) = passages(samples, None, together=True)
-    apart = passages(samples, None, together=False)
+    (passage,) = passages(samples, None, window=WINDOW, together=True)
+    apart = passages(samples, None, window=WINDOW, together=False)
     assert passage.spans == tuple(span for one in apart for span in one.spans)
 
 
 def test_silence_has_no_passages() -> None:
-    assert passages(np.zeros(2 * WINDOW, np.float32), None, together=False) == []
-    assert passages(np.zeros(2 * WINDOW, np.float32), None, together=True) == []
+    assert passages(np.zeros(2 * WINDOW, np.float32), None, window=WINDOW, together=False) == []
+    assert passages(np.zeros(2 * WINDOW, np.float32), None, window=WINDOW, together=True) == []
 
 
 def test_padding_takes_no_more_than_half_of_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, (0.25, 2.0), (2.5, 20.0), (24.0, 40.0))
-    found = passages(np.zeros(41 * SAMPLE_RATE, np.float32), Vad(), together=False)
+    found = passages(np.zeros(41 * SAMPLE_RATE, np.float32), Vad(), window=WINDOW, together=False)
     assert seconds(found) == [[(0.0, 2.25), (2.25, 20.4)], [(23.6, 40.4)]]
 
 
 def test_speech_cut_without_a_breath_is_decoded_from_beginning_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, (1.0, 30.0), (30.032, 45.0), (47.0, 50.0))
-    found = passages(np.zeros(60 * SAMPLE_RATE, np.float32), None, together=False)
+    found = passages(np.zeros(60 * SAMPLE_RATE, np.float32), None, window=WINDOW, together=False)
     assert seconds(found) == [[(0.6, 30.016), (30.016, 45.4)], [(46.6, 50.4)]]
 
 
-def test_the_detector_is_told_what_the_caller_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+def told_by(monkeypatch: pytest.MonkeyPatch) -> list[VadOptions]:
+    """What the detector is told, which finds nothing."""
     told: list[VadOptions] = []
 
     def search(_: Samples, options: VadOptions) -> list[dict[str, int]]:
@@ -85,8 +91,19 @@ def test_the_detector_is_told_what_the_caller_wants(monkeypatch: pytest.MonkeyPa
         return []
 
     monkeypatch.setattr("backends.whisper.passages.get_speech_timestamps", search)
-    passages(np.zeros(WINDOW, np.float32), Vad(threshold=0.7, silence_duration_ms=300), together=False)
+    return told
+
+
+def test_the_detector_is_told_what_the_caller_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = told_by(monkeypatch)
+    passages(np.zeros(WINDOW, np.float32), Vad(threshold=0.7, silence_duration_ms=300), window=WINDOW, together=False)
     assert (told[0].threshold, told[0].min_silence_duration_ms) == (0.7, 300)
+
+
+def test_padding_that_fills_the_window_leaves_half_of_it_for_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = told_by(monkeypatch)
+    passages(np.zeros(WINDOW, np.float32), Vad(prefix_padding_ms=5000), window=10 * SAMPLE_RATE, together=False)
+    assert told[0].max_speech_duration_s == 5
 
 
 spans = st.lists(st.integers(1, 20 * SAMPLE_RATE), min_size=2, max_size=12).map(

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import orjson
 import pytest
 
 from proxy.contracts.models.errors import CODES, render_error
 from proxy.errors import ApiError, ErrorCode, invalid
 
-EXAMPLE = {
-    "error": {
-        "code": "INSUFFICIENT_MEMORY",
-        "message": "Cannot load model: insufficient GPU memory",
-        "details": {
-            "model_id": "openai/whisper-large",
-            "required_memory_mb": 2048,
-            "available_memory_mb": 1024,
-            "suggested_alternatives": ["openai/whisper-medium", "openai/whisper-small"],
-        },
-    }
-}
+EXAMPLE = orjson.loads((Path(__file__).parent / "examples" / "ErrorResponse.json").read_bytes())
 NAMED = {
     "MODEL_NOT_FOUND",
     "DOWNLOAD_REQUIRED",
@@ -36,12 +27,7 @@ def test_the_contracts_example_is_rendered_word_for_word() -> None:
     error = ApiError(
         ErrorCode.INSUFFICIENT_MEMORY,
         "Cannot load model: insufficient GPU memory",
-        details={
-            "model_id": "openai/whisper-large",
-            "required_memory_mb": 2048,
-            "available_memory_mb": 1024,
-            "suggested_alternatives": ["openai/whisper-medium", "openai/whisper-small"],
-        },
+        details=EXAMPLE["error"]["details"],
     )
     assert orjson.loads(render_error(error)) == EXAMPLE
 

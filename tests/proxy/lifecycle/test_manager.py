@@ -11,6 +11,7 @@ from backends.base import EngineSpec, ModelSpec, Progress, Report
 from backends.errors import Unavailable
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
+from proxy.lifecycle.rules import Rules
 from proxy.registry.models import ModelEntry
 from tests.support import ScriptedBackend
 
@@ -43,7 +44,7 @@ def backend() -> SlowBackend:
 
 def manager(backend: SlowBackend, wait_seconds: float = 60) -> LifecycleManager:
     spec = EngineSpec(name="e", kind="transformers")
-    return LifecycleManager(Engines({"e": spec}, lambda _: backend), wait_seconds=wait_seconds)
+    return LifecycleManager(Engines({"e": spec}, lambda _: backend), Rules(wait=wait_seconds))
 
 
 async def test_many_callers_are_one_load(backend: SlowBackend) -> None:
@@ -81,8 +82,8 @@ async def test_a_failed_load_is_told_to_all_and_tried_again_by_the_next(backend:
 
 
 async def test_a_long_load_tells_its_progress_and_when_to_come_back(backend: SlowBackend) -> None:
-    lifecycle = manager(backend, wait_seconds=0.05)
-    with pytest.raises(Unavailable, match=r"`m` is still loading \(download 25 %\)") as told:
+    lifecycle = manager(backend, wait_seconds=0.5)
+    with pytest.raises(Unavailable, match=r"`m` is still loading \(downloading, 17 %\)") as told:
         await lifecycle.ensure_ready(ENTRY)
     assert told.value.retry_after
     await lifecycle.close()
@@ -92,7 +93,7 @@ async def test_a_missing_package_is_told_with_the_way_out() -> None:
     def create(_: EngineSpec) -> SlowBackend:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    lifecycle = LifecycleManager(Engines({"e": EngineSpec(name="e", kind="whisper")}, create), wait_seconds=5)
+    lifecycle = LifecycleManager(Engines({"e": EngineSpec(name="e", kind="whisper")}, create))
     with pytest.raises(Unavailable, match=r"not installed: torch\. Install the extra `models`"):
         await lifecycle.ensure_ready(ENTRY)
 

@@ -216,3 +216,36 @@ def test_the_shipped_profile_is_sound() -> None:
     registry = load_registry(Settings.model_validate({"config": profile}))
     assert [entry.name for entry in registry.models] == ["nano-chat", "nano-whisper", "nano-translate"]
     assert all(Path(entry.spec.source).is_dir() for entry in registry.models)
+
+
+def test_pipelines_run_any_task_or_the_one_that_the_file_says(config: Path) -> None:
+    config.write_text(
+        '[[models]]\nname = "tagger"\nengine = "pipelines"\nsource = "here"\ntask = "ner"\npreload = true\n'
+        '[[models]]\nname = "anything"\nengine = "pipelines"\nsource = "org/bert"\n'
+    )
+    registry = read_registry(config, Settings())
+    tagger, anything = registry.models
+    assert (tagger.task, tagger.spec.task, anything.task, anything.spec.task) == (
+        "pipeline", "token-classification", "pipeline", None,
+    )  # fmt: skip
+    assert registry.engines["pipelines"].kind == "pipelines"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('task = "nerr"', "models.0.task: There is no task `nerr`. Did you mean `ner`?"),
+        ("preload = true", "models.0.preload: needs a `task`"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_is_refused(config: Path, line: str, complaint: str) -> None:
+    config.write_text(f'[[models]]\nname = "tagger"\nengine = "pipelines"\n{line}\n')
+    with pytest.raises(ConfigError) as refused:
+        read_registry(config, Settings())
+    assert complaint in str(refused.value)
+
+
+def test_a_remote_model_does_no_task_of_pipelines(config: Path) -> None:
+    config.write_text(GOOD.replace('served_as = "meta-llama/Llama-3.1-8B-Instruct"', 'task = "ner"'))
+    with pytest.raises(ConfigError, match=r"models.0.task: 'ner' is none of text, transcription"):
+        read_registry(config, Settings())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backends.base import EngineSpec, ModelSpec
+from backends.types import Task
 from proxy.errors import ApiError, ErrorCode
 from proxy.registry.models import ModelEntry, Registry
 from proxy.routing.router import Router
@@ -58,3 +59,67 @@ def test_an_endless_name_is_refused_without_being_compared(monkeypatch: pytest.M
     with pytest.raises(ApiError, match="does not exist") as refused:
         router(LLAMA).resolve("a" * 1_000_000, "text")
     assert len(refused.value.message) < 400
+
+
+# --------------------------------------------------------------------------- Hugging Face tasks
+
+ENGINES = {
+    name: EngineSpec(name=name, kind=kind, urls=("http://x",) if kind == "vllm" else ())
+    for name, kind in {
+        "e": "vllm",
+        "speech": "whisper",
+        "words": "translation",
+        "lm": "transformers",
+        "any": "pipelines",
+    }.items()
+}
+SPEECH = ModelEntry(name="speech-1", engine="speech", spec=ModelSpec(source="/w"), task="transcription")
+WORDS = ModelEntry(name="words-1", engine="words", spec=ModelSpec(source="/t"), task="translation")
+CHAT = ModelEntry(name="chat-1", engine="lm", spec=ModelSpec(source="/c", revision="r"), task="text", aliases=("c",))
+TAGGER = ModelEntry(
+    name="tagger", engine="any", spec=ModelSpec(source="/n", task="token-classification"), task="pipeline"
+)
+DEFAULTS: dict[Task, str] = {"transcription": "speech-1", "translation": "words-1"}
+
+
+def tasks(*models: ModelEntry, engines: dict[str, EngineSpec] = ENGINES) -> Router:
+    return Router(Registry(engines=engines, models=(SPEECH, WORDS, *models), defaults=DEFAULTS))
+
+
+def test_models_of_engines_made_for_a_task_stay_there() -> None:
+    assert tasks().pipeline("automatic-speech-recognition", "speech-1") is SPEECH
+    assert tasks().pipeline("automatic-speech-recognition", None) is SPEECH
+    assert tasks().pipeline("translation", "words-1") is WORDS
+    assert tasks().pipeline("translation", "") is WORDS
+
+
+def test_other_models_of_this_process_become_pipelines_of_the_same_files() -> None:
+    entry = tasks(CHAT).pipeline("text-generation", "c")
+    assert (entry.name, entry.engine, entry.task) == ("chat-1", "any", "pipeline")
+    assert entry.spec == ModelSpec(source="/c", revision="r", task="text-generation")
+    assert tasks().pipeline("feature-extraction", "speech-1").engine == "any"
+    assert tasks(TAGGER).pipeline("token-classification", "tagger") == TAGGER
+    assert tasks(TAGGER).pipeline("feature-extraction", "tagger").spec.task == "feature-extraction"
+
+
+def test_any_model_of_the_hub_is_a_pipeline_without_being_configured() -> None:
+    entry = tasks().pipeline("fill-mask", "google-bert/bert-base-uncased")
+    assert (entry.engine, entry.task, entry.spec.source) == ("any", "pipeline", "google-bert/bert-base-uncased")
+    assert entry.spec.task == "fill-mask"
+
+
+@pytest.mark.parametrize("name", ["/etc", "./x", "../x", "a/b/c", "*", "a b", "~", "C:\\x", "http://x/y", "a" * 300])
+def test_what_is_no_id_is_not_found(name: str) -> None:
+    with pytest.raises(ApiError, match="does not exist") as refused:
+        tasks(ANY).pipeline("fill-mask", name)
+    assert (refused.value.status, refused.value.param) == (404, "model")
+
+
+def test_who_cannot_serve_a_task_says_so() -> None:
+    with pytest.raises(ApiError, match="`model` is missing"):
+        tasks().pipeline("fill-mask", None)
+    with pytest.raises(ApiError, match="served by another engine"):
+        tasks(LLAMA).pipeline("text-generation", "org/llama")
+    without = {name: engine for name, engine in ENGINES.items() if engine.kind != "pipelines"}
+    with pytest.raises(ApiError, match="no engine of kind pipelines"):
+        tasks(engines=without).pipeline("fill-mask", "org/bert")

@@ -9,6 +9,7 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,11 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class Espeak:
     """A synthesizer; one per process, since the library keeps its voice and callback globally.
 
-    Raises EspeakMissing when the library is not installed.
+    `directory` holds the espeak-ng-data to use, where not the installed one. Raises EspeakMissing when the library is not
+    installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path | None = None) -> None:
         try:
             self._library = ctypes.CDLL(LIBRARY)
         except OSError as error:
@@ -77,8 +79,16 @@ class Espeak:
         self._words: dict[int, float] = {}
         self._phonemes: list[tuple[str, float]] = []
         self._callback = _Callback(self._collect)
-        self._rate: int = self._library.espeak_Initialize(SYNCHRONOUS, 0, None, PHONEME_EVENTS)
+        path = None if directory is None else str(directory).encode()
+        self._rate: int = self._library.espeak_Initialize(SYNCHRONOUS, 0, path, PHONEME_EVENTS)
         self._library.espeak_SetSynthCallback(self._callback)
+
+    @property
+    def data(self) -> Path:
+        """Where its dictionaries and voices are."""
+        path = ctypes.c_char_p()
+        self._library.espeak_Info(ctypes.byref(path))
+        return Path((path.value or b"").decode())
 
     def _collect(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
         if count > 0:

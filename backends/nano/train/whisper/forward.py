@@ -16,7 +16,8 @@ from transformers import WhisperForConditionalGeneration
 
 from backends.nano.train.common import IGNORED
 from backends.nano.train.whisper.audio import MELS
-from backends.nano.train.whisper.windows import POSITIONS, Batch
+from backends.nano.train.whisper.utterances import POSITIONS
+from backends.nano.train.whisper.windows import Batch
 
 GUIDED_HEADS = (0, 1)
 """Heads of the last decoder layer that are taught to look at the word being said; word times are read from them."""
@@ -166,12 +167,14 @@ def guidance(looks: Sequence[torch.Tensor], spans: torch.Tensor) -> torch.Tensor
     return top + 0.3 * below
 
 
-def loss_of(model: WhisperForConditionalGeneration, phoneme_head: torch.nn.Module, batch: Batch) -> torch.Tensor:
+def loss_of(
+    model: WhisperForConditionalGeneration, phoneme_head: torch.nn.Module, batch: Batch, smoothing: float = 0.02
+) -> torch.Tensor:
     """Cross-entropy of the tokens, plus two hints for training only: guided attention and the phoneme of each position."""
     encoded = encode(model, batch)
     states, looks = decode(model, batch.inputs, encoded)
     taught = batch.labels != IGNORED
-    tokens = F.cross_entropy(model.proj_out(states[taught]), batch.labels[taught], label_smoothing=0.02)
+    tokens = F.cross_entropy(model.proj_out(states[taught]), batch.labels[taught], label_smoothing=smoothing)
     # Silence is most of what there is: a seventh of it is enough.
     heard = (batch.phonemes > 0) | (torch.rand(batch.phonemes.shape) < 0.15)
     phonemes = F.cross_entropy(phoneme_head(encoded.states[:, : encoded.positions][heard]), batch.phonemes[heard])

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from backends.nano.train.whisper.audio import RATE, Samples
-from backends.nano.train.whisper.evaluate import Clip, clips
+from backends.nano.train.whisper.clips import Clip, clips
 
 VOICES = ("en-us", "en-gb+f2", "en-gb-scotland+m3", "en-us+m7", "en-us+f4")
 LONG_CLIPS = 5

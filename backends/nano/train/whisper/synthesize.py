@@ -41,9 +41,11 @@ def utterance(speech: Speech) -> Utterance:
     return Utterance(log_mel(samples).astype(np.float16), speech.words, speech.phonemes)
 
 
-def spoken(texts: Sequence[str], seed: int, draw: Callable[[Random], str] = voice) -> list[Utterance]:
+def spoken(
+    texts: Sequence[str], seed: int, draw: Callable[[Random], str] = voice, espeak: Espeak | None = None
+) -> list[Utterance]:
     """Every text in a voice that `draw` names, at a rate and a pitch drawn from `seed`. Raises EspeakMissing."""
-    r, espeak = Random(seed), Espeak()
+    r, espeak = Random(seed), espeak or Espeak()
     return [utterance(espeak.say(text, draw(r), r.randint(125, 195), r.randint(25, 75))) for text in texts]
 
 

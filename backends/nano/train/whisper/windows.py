@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from random import Random
 
 import numpy as np
@@ -14,79 +13,26 @@ from numpy.typing import NDArray
 from transformers import WhisperTokenizer
 
 from backends.nano.train.common import IGNORED, padded
-from backends.nano.train.whisper.audio import FLOOR, MELS, LogMel, scaled
-from backends.nano.train.whisper.espeak import SILENCE
+from backends.nano.train.whisper.audio import LogMel
+from backends.nano.train.whisper.mixing import FIRST, Variety, sound_of
 from backends.nano.train.whisper.synthesize import Utterance
-from backends.nano.train.whisper.tokenizer import POSITIONS_PER_SECOND, TIMESTAMPS, Ids, special_ids
+from backends.nano.train.whisper.tokenizer import TIMESTAMPS, Ids, special_ids
+from backends.nano.train.whisper.utterances import (
+    FULL,
+    POSITIONS,
+    Placed,
+    Prepared,
+    Span,
+    part_of,
+    phonemes_of,
+    prepare,
+    spoken_tokens,
+)
 
-FULL = 3000  # frames of 10 ms in Whisper's 30 s; the encoder has one position for two of them
-POSITIONS = FULL // 2
+SHORT, LONG = 500, 1000  # frames of the windows that passages are cut into
 SAMPLED_PADDING = 64
 TIGHT, LOOSE, SPARSE = (8, 40), (20, 120), (60, 250)  # frames between utterances
-Span = tuple[int, int]
 ANYWHERE: Span = (-1, -1)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """What windows of 30 s are made of.
-
-    one, several: shares of batches with one utterance and with several, both with sampled padding; in the others every
-    frame is there. longest: encoder positions of several utterances. rows: windows of several in a batch. prompts:
-    shares of windows after a prompt, with sampled padding and with every frame. whole: shares of windows with every
-    frame that are dense, hold a few utterances, hold one; the rest holds none. warp: of the vocal tract, each way.
-    softest: noise, log10 of its power.
-    """
-
-    one: float
-    several: float
-    longest: int
-    rows: int
-    prompts: tuple[float, float]
-    whole: tuple[float, float, float]
-    warp: float
-    softest: float
-
-
-FIRST = Mix(0.55, 0.36, 700, 9, (0.08, 0.2), (0.50, 0.20, 0.22), 0.07, -5.5)
-FINE = Mix(0.40, 0.35, 1100, 8, (0.10, 0.35), (0.75, 0.10, 0.10), 0.12, -7.0)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A token and when it is spoken, in seconds, with the end of its word."""
-
-    token: int
-    start: float
-    end: float
-    word_end: float
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An utterance with its tokens and the phoneme of every encoder position."""
-
-    frames: NDArray[np.float16]
-    pieces: Sequence[Piece]
-    phonemes: NDArray[np.int64]
-
-    @property
-    def length(self) -> int:
-        """Frames of 10 ms."""
-        return int(self.frames.shape[1])
-
-    @property
-    def speech_end(self) -> float:
-        """When the last word ends, in frames."""
-        return self.pieces[-1].word_end * 100
-
-
-@dataclass(frozen=True)
-class Placed:
-    """An utterance and the frame of its window that it starts at."""
-
-    utterance: Prepared
-    start: int
 
 
 @dataclass(frozen=True)
@@ -121,35 +67,13 @@ class Batch:
     padding: int
 
 
-def prepare(utterances: Sequence[Utterance], tokenizer: WhisperTokenizer) -> tuple[list[Prepared], int]:
-    """Utterances with tokens and phoneme numbers, and how many phonemes there are; 0 is silence."""
-    numbers: dict[str, int] = {}
-    prepared = []
-    for spoken in utterances:
-        phonemes = np.zeros(spoken.length // 2 + 1, np.int64)
-        for (name, start), (_, end) in pairwise(spoken.phonemes):
-            positions = slice(math.ceil(start * POSITIONS_PER_SECOND), math.ceil(end * POSITIONS_PER_SECOND))
-            phonemes[positions] = 0 if name.startswith(SILENCE) else numbers.setdefault(name, len(numbers) + 1)
-        pieces = [piece for word in spoken.words for piece in split(word.text, word.start, word.end, tokenizer)]
-        prepared.append(Prepared(spoken.frames, pieces, phonemes))
-    return prepared, len(numbers) + 1
-
-
-def split(word: str, start: float, end: float, tokenizer: WhisperTokenizer) -> list[Piece]:
-    """The tokens of a word, its time shared among them by their letters."""
-    tokens = tokenizer(f" {word}", add_special_tokens=False).input_ids
-    letters = [max(1, len(tokenizer.decode([token]).strip())) for token in tokens]
-    edges = start + (end - start) * np.cumsum([0, *letters]) / sum(letters)
-    return [Piece(token, *times, end) for token, times in zip(tokens, pairwise(edges.tolist()), strict=True)]
-
-
 class Windows:
-    """Draws windows of three sorts from a corpus; everything random comes from `seed`."""
+    """Draws windows of four sorts from a corpus; everything random comes from `seed`."""
 
     def __init__(
-        self, corpus: Sequence[Prepared], noises: Sequence[LogMel], ids: Ids, seed: int, mix: Mix = FIRST
+        self, corpus: Sequence[Prepared], noises: Sequence[LogMel], ids: Ids, seed: int, variety: Variety = FIRST
     ) -> None:
-        self._mix = mix
+        self._variety = variety
         self._corpus = corpus
         self._noises = noises
         self._ids = ids
@@ -186,23 +110,50 @@ class Windows:
 
     def full_windows(self) -> Iterator[Batch]:
         """30 s: one utterance or a few with sampled padding after them, or every frame of them."""
-        r, mix = self._r, self._mix
-        short, whole = mix.prompts
+        r = self._r
         while True:
             kind = r.random()
-            if kind < mix.one:
+            if kind < 0.55:
                 group = r.choice(list(self._alike(rows=24, groups=4)))
                 frames = (max(u.length for u in group) + r.randint(20, 110)) // 2 * 2
                 placed = [
                     [Placed(u, r.randint(0, min(frames - u.length, 100)))] if r.random() < 0.96 else [] for u in group
                 ]
-                yield self._batch(frames, placed, 0.45, prompts=short, longest_prompt=60, padding=SAMPLED_PADDING)
-            elif kind < mix.one + mix.several:
-                frames = r.randint(400, mix.longest) * 2
-                placed = [self._sequence(frames, 110) for _ in range(mix.rows)]
-                yield self._batch(frames, placed, 0.45, prompts=short, longest_prompt=60, padding=SAMPLED_PADDING)
+                yield self._batch(frames, placed, 0.45, prompts=0.08, longest_prompt=60, padding=SAMPLED_PADDING)
+            elif kind < 0.91:
+                frames = r.randint(400, 700) * 2
+                placed = [self._sequence(frames, 110) for _ in range(9)]
+                yield self._batch(frames, placed, 0.45, prompts=0.08, longest_prompt=60, padding=SAMPLED_PADDING)
             else:
-                yield self._batch(FULL, [self._whole_window() for _ in range(6)], 0.5, prompts=whole)
+                yield self._batch(FULL, [self._whole_window() for _ in range(6)], 0.5, prompts=0.2)
+
+    def passages(self) -> Iterator[Batch]:
+        """Windows of 5 and of 10 s as the server cuts them; some are padded to 30 s, as other programs do."""
+        r = self._r
+        while True:
+            frames, rows = r.choice([(SHORT, 24), (LONG, 12)])
+            placed = [self._passage(frames) for _ in range(rows)]
+            padding = SAMPLED_PADDING if r.random() < 0.25 else 0
+            yield self._batch(frames, placed, 0.65, prompts=0.08, longest_prompt=60, padding=padding)
+
+    def _passage(self, frames: int) -> list[Placed]:
+        kind = self._r.random()
+        if kind < 0.04:
+            return []
+        if kind < 0.40:
+            return [self._alone(frames)]
+        return self._sequence(frames, self._r.choice([20, 60, 150]), cut_share=0.3)
+
+    def _alone(self, frames: int) -> Placed:
+        """One utterance anywhere, mostly early; cut off where the window is too short for it."""
+        utterance = self._next()
+        latest = max(0, frames - utterance.length)
+        return Placed(utterance, self._r.randint(0, min(latest, self._r.choice([100, FULL]))))
+
+    def _next(self) -> Prepared:
+        """The next utterance, or some of its words."""
+        utterance = next(self._deck)
+        return part_of(utterance, self._r) if self._r.random() < self._variety.parts else utterance
 
     def _alike(self, rows: int, groups: int) -> list[list[Prepared]]:
         pool = sorted(islice(self._deck, rows * groups), key=lambda u: u.length)
@@ -212,13 +163,12 @@ class Windows:
 
     def _whole_window(self) -> list[Placed]:
         r = self._r
-        dense, few, one = self._mix.whole
         kind = r.random()
-        if kind < dense:
+        if kind < 0.50:
             return self._sequence(FULL, 150, cut_share=0.5)
-        if kind < dense + few:
+        if kind < 0.70:
             return self._sequence(FULL, r.choice([100, 600]), gap=(30, 300), most=r.randint(2, 6))
-        if kind < dense + few + one:
+        if kind < 0.92:
             return self._sequence(FULL, r.choice([80, 80, 500, 2000]), most=1)
         return []
 
@@ -230,7 +180,7 @@ class Windows:
         start, gap, cut = r.randint(0, first), gap or r.choice([TIGHT, LOOSE, SPARSE]), r.random() < cut_share
         placed: list[Placed] = []
         while len(placed) < most and start + 40 <= frames:
-            utterance = next(self._deck)
+            utterance = self._next()
             if start + utterance.length > frames and not (cut and placed):
                 break
             placed.append(Placed(utterance, start))
@@ -256,40 +206,9 @@ class Windows:
             target = self._target(placed, frames, offset, r.random() < timestamps)
             if r.random() < prompts:
                 target = self._prompted(target, self._prompt()[-longest_prompt:])
-            windows.append(Window(self._frames(placed, frames), offset, target, phonemes_of(placed, frames)))
+            sound = sound_of(placed, frames, self._noises, r, self._variety)
+            windows.append(Window(sound, offset, target, phonemes_of(placed, frames)))
         return collate(windows, self._ids.end, padding)
-
-    def _frames(self, placed: Sequence[Placed], frames: int) -> LogMel:
-        """The sound of a window: voices on silence, and mostly noise over them."""
-        r = self._r
-        sound = np.full((MELS, frames), FLOOR, np.float32)
-        end = 20
-        for item in placed:
-            voice = self._varied(item.utterance.frames)[:, : frames - item.start]
-            end = item.start + voice.shape[1]
-            sound[:, item.start : end] = np.maximum(sound[:, item.start : end], voice)
-        if r.random() < (0.6 if placed else 0.9):
-            length = frames if r.random() < 0.5 else min(frames, end + r.randint(0, 150))
-            recorded = r.choice(self._noises)
-            begin = r.randint(0, recorded.shape[1] - length)
-            level = r.uniform(self._mix.softest, -2.2) if placed else r.uniform(-6.0, 0.0)
-            hiss = recorded[:, begin : begin + length] + level
-            # Powers add up: log10(10^a + 10^b).
-            sound[:, :length] = np.logaddexp(sound[:, :length] * math.log(10), hiss * math.log(10)) / math.log(10)
-        return scaled(np.maximum(sound, FLOOR))
-
-    def _varied(self, frames: NDArray[np.float16]) -> LogMel:
-        """A voice with another vocal tract, another tilt, another loudness."""
-        r = self._r
-        voice = frames.astype(np.float32)
-        if r.random() < 0.4:
-            bins = np.clip(np.arange(MELS) * r.uniform(1 - self._mix.warp, 1 + self._mix.warp), 0, MELS - 1)
-            low = np.minimum(bins.astype(int), MELS - 2)
-            weight = (bins - low)[:, None].astype(np.float32)
-            voice = voice[low] * (1 - weight) + voice[low + 1] * weight
-        if r.random() < 0.4:
-            voice = voice + np.linspace(-1, 1, MELS, dtype=np.float32)[:, None] * r.uniform(-0.4, 0.4)
-        return voice + np.float32(r.uniform(-1.6, 0.3))
 
     def _target(self, placed: Sequence[Placed], frames: int, offset: int, timestamps: bool) -> Target:
         """What is to be said of a window that begins at encoder position `offset`."""
@@ -299,8 +218,8 @@ class Windows:
             return Target([ids.start, start], [ids.no_speech, ids.end], [ANYWHERE] * 2)
         tokens: list[int] = []
         spans: list[Span] = []
-        for item in placed:
-            said = spoken_tokens(item, frames, offset, ids.zero if timestamps else None)
+        for number, item in enumerate(placed):
+            said = spoken_tokens(item, frames, offset, ids.zero if timestamps else None, first=number == 0)
             tokens += [token for token, _ in said]
             spans += [span for _, span in said]
         if not timestamps:
@@ -336,41 +255,6 @@ class Windows:
         )
 
 
-def spoken_tokens(item: Placed, frames: int, offset: int, zero: int | None) -> list[tuple[int, Span]]:
-    """The tokens of one placed utterance with their spans; between timestamps from token `zero`, if given.
-
-    An utterance that the window cuts off has its start alone, or without timestamps the words that are whole.
-    """
-
-    def position(frame: float) -> int:
-        return max(0, min(POSITIONS, offset + round(frame / 2))) - offset
-
-    begin, end = position(item.start + 1), position(item.start + item.utterance.speech_end)
-    start_mark = [] if zero is None else [(zero + offset + begin, (begin - 4, begin + 6))]
-    whole = item.start + item.utterance.speech_end <= frames + 2
-    if zero is not None and not whole:
-        return start_mark
-    words = []
-    for piece in item.utterance.pieces:
-        if item.start + piece.word_end * 100 > frames + 2:
-            break
-        first = int((item.start + piece.start * 100) / 2)
-        last = math.ceil((item.start + piece.end * 100) / 2)
-        words.append((piece.token, (first - 1, max(last + 1, first + 3))))
-    end_mark = [] if zero is None else [(zero + offset + end, (end - 6, end + 4))]
-    return [*start_mark, *words, *end_mark]
-
-
-def phonemes_of(placed: Sequence[Placed], frames: int) -> NDArray[np.int64]:
-    """The phoneme of every encoder position of a window."""
-    phonemes = np.zeros(frames // 2, np.int64)
-    for item in placed:
-        begin = item.start // 2
-        part = item.utterance.phonemes[: len(phonemes) - begin]
-        phonemes[begin : begin + len(part)] = np.maximum(phonemes[begin : begin + len(part)], part)
-    return phonemes
-
-
 def collate(windows: Sequence[Window], end: int, padding: int) -> Batch:
     """Windows as one batch, targets filled up with `end` that no label counts."""
     spans = [[bound for span in window.target.spans for bound in span] for window in windows]
@@ -390,8 +274,8 @@ def windows_of(
     noises: Sequence[LogMel],
     tokenizer: WhisperTokenizer,
     seed: int,
-    mix: Mix = FIRST,
+    variety: Variety = FIRST,
 ) -> tuple[Windows, int]:
     """Windows over a spoken corpus, and its number of phonemes."""
     prepared, phonemes = prepare(utterances, tokenizer)
-    return Windows(prepared, noises, special_ids(tokenizer), seed, mix), phonemes
+    return Windows(prepared, noises, special_ids(tokenizer), seed, variety), phonemes

@@ -18,8 +18,10 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForCondi
 from backends.nano.train.common import IGNORED, SHIPPED
 from backends.nano.train.whisper import espeak
 from backends.nano.train.whisper.audio import RATE, log_mel, noise, resampled, scaled
-from backends.nano.train.whisper.evaluate import NEVER_TRAINED, QUIET_SECONDS, quiet
+from backends.nano.train.whisper.clips import NEVER_TRAINED, QUIET_SECONDS, VARIANTS_NEVER_TRAINED, quiet
+from backends.nano.train.whisper.espeak import EspeakMissing
 from backends.nano.train.whisper.forward import Attention, decode, encode
+from backends.nano.train.whisper.mixing import FINE
 from backends.nano.train.whisper.sentences import (
     corpus,
     expand,
@@ -31,7 +33,9 @@ from backends.nano.train.whisper.sentences import (
 )
 from backends.nano.train.whisper.synthesize import Utterance, noises
 from backends.nano.train.whisper.tokenizer import POSITIONS_PER_SECOND, special_ids, train_tokenizer
-from backends.nano.train.whisper.windows import FULL, Batch, Placed, Windows, prepare, spoken_tokens, windows_of
+from backends.nano.train.whisper.utterances import FULL, Placed, part_of, prepare, spoken_tokens
+from backends.nano.train.whisper.voices import INVENTED, Inventor, traits
+from backends.nano.train.whisper.windows import LONG, SHORT, Batch, Windows, windows_of
 
 Speak = Callable[[Sequence[str]], list[Utterance]]
 
@@ -79,7 +83,33 @@ def test_fine_tuning_speaks_in_more_voices_but_in_none_that_is_kept_for_evaluati
     variants = {name.partition("+")[2] for name in (further_voice(r) for _ in range(5000))}
     assert variants == {*grammar().variants, *grammar().further_variants}
     assert variants > {voice(r).partition("+")[2] for _ in range(2000)}
-    assert not variants & set(NEVER_TRAINED)
+    assert not variants & set(VARIANTS_NEVER_TRAINED)
+
+
+@given(st.integers(0, 2**32))
+def test_an_invented_voice_is_numbers_within_what_espeak_takes(seed: int) -> None:
+    for line in traits(Random(seed)):
+        word, *numbers = line.split()
+        assert word.isalpha()
+        assert all(-100 <= int(number) <= 3000 for number in numbers)
+
+
+def test_invented_voices_differ_and_none_that_is_kept_for_evaluation_is_ever_named(tmp_path: Path) -> None:
+    try:
+        inventor = Inventor(tmp_path)
+    except EspeakMissing:
+        pytest.skip("espeak-ng is not installed")
+    r = Random(1)
+    names = {inventor.voice(r) for _ in range(300)}
+    assert {INVENTED} < {name.partition("+")[2] for name in names}
+    assert not names & set(NEVER_TRAINED)
+    heard = []
+    for _ in range(2):
+        voice = f"en-us+{inventor.invent(r)}"
+        heard.append(inventor.espeak.say("How are you today?", voice).samples)
+    plain = inventor.espeak.say("How are you today?", "en-us").samples
+    lengths = {len(samples) for samples in (*heard, plain)}
+    assert len(lengths) > 1 or not np.allclose(heard[0], heard[1], atol=0.05)
 
 
 def test_quiet_clips_are_silence_or_noise_of_different_loudness() -> None:
@@ -153,13 +183,53 @@ def test_an_utterance_cut_off_has_its_start_or_its_whole_words(tokenizer: object
     assert cut == [p.token for p in prepared.pieces if p.word_end <= 0.92]
 
 
+def test_a_part_of_an_utterance_is_whole_words_and_their_sound(tokenizer: object, speak_in_tones: Speak) -> None:
+    (prepared,), _ = prepare(speak_in_tones(["Turn off the light."]), tokenizer)
+    said = [(piece.token, piece.word_end) for piece in prepared.pieces]
+    lengths = set()
+    for seed in range(30):
+        part = part_of(prepared, Random(seed))
+        tokens = [piece.token for piece in part.pieces]
+        begin = next(i for i in range(len(said)) if [token for token, _ in said[i : i + len(tokens)]] == tokens)
+        before = said[begin - 1][1] if begin else 0.0
+        end = said[begin + len(tokens) - 1][1]
+        assert not begin or said[begin][1] > before
+        assert part.length == pytest.approx(100 * (end - before), abs=6)
+        assert part.speech_end == pytest.approx(100 * (end - before), abs=4)
+        assert len(part.phonemes) >= part.length // 2
+        lengths.add(len(tokens))
+    assert len(lengths) > 2
+
+
+def test_the_first_utterance_of_a_window_that_cuts_it_off_has_its_whole_words_and_no_end(
+    tokenizer: object, speak_in_tones: Speak
+) -> None:
+    (prepared,), _ = prepare(speak_in_tones(["Turn off the light."]), tokenizer)
+    zero = special_ids(tokenizer).zero
+    said = [token for token, _ in spoken_tokens(Placed(prepared, start=100), 190, 0, zero, first=True)]
+    assert said == [zero + 50, *(p.token for p in prepared.pieces if p.word_end <= 0.92)]
+
+
+def test_passages_are_windows_of_5_and_of_10_seconds(tokenizer: object, speak_in_tones: Speak) -> None:
+    windows, _ = windows_of(speak_in_tones(TEXTS), noises(0), tokenizer, seed=3, variety=FINE)
+    batches = list(islice(windows.passages(), 20))
+    assert {batch.frames.shape[-1] for batch in batches} == {SHORT, LONG}
+    assert len({batch.padding for batch in batches}) == 2
+    check(batches, tokenizer)
+
+
 def batches_of(windows: Windows) -> list[Batch]:
     return [*islice(windows.crops(4), 2), *islice(windows.stretches(3), 2), *islice(windows.full_windows(), 6)]
 
 
 def test_every_batch_is_well_formed(windows: Windows, tokenizer: object) -> None:
+    check(batches_of(windows), tokenizer)
+
+
+def check(batches: Sequence[Batch], tokenizer: object) -> None:
+    """Shapes agree, prompts teach nothing, the last word is the end, and times do not go back."""
     ids = special_ids(tokenizer)
-    for batch in batches_of(windows):
+    for batch in batches:
         rows, mels, frames = batch.frames.shape
         assert mels == 80
         assert frames <= FULL

@@ -27,6 +27,7 @@ from backends.nano.train.translate import train as translate
 from backends.nano.train.whisper import finetune
 from backends.nano.train.whisper import train as whisper
 from backends.nano.train.whisper.espeak import Espeak, EspeakMissing
+from backends.nano.train.whisper.sentences import corpus
 from backends.nano.train.whisper.synthesize import Utterance
 
 
@@ -125,7 +126,7 @@ def test_one_seed_one_speech_model(
 def test_fine_tuning_starts_from_a_model_and_writes_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speak_in_tones: Callable[[Sequence[str]], list[Utterance]]
 ) -> None:
-    monkeypatch.setattr(finetune, "spoken", lambda texts, seed, draw: speak_in_tones(texts))
+    monkeypatch.setattr(finetune, "speech", lambda sentences, seed: speak_in_tones(corpus(sentences)[0]))
     shipped = SHIPPED / "whisper"
     outs = [tmp_path / "a", tmp_path / "b"]
     for out in outs:

@@ -15,10 +15,11 @@ import backends
 from backends.base import Backend, EngineSpec, ModelSpec
 from backends.errors import Invalid, MediaRefused, Unavailable
 from backends.types import Diarize, Event, Request, Segment, Speech, Transcribe, Word
-from proxy.contracts.hf_server.asr import KNOWN, read_query, result
+from proxy.contracts.hf_server.asr import KNOWN, read_query
 from proxy.errors import ApiError, ErrorCode
 from proxy.registry.models import ModelEntry, Registry
 from proxy.speech_options import OPTIONS
+from proxy.tasks.transcription import result
 from tests.support import ScriptedBackend, one_model, serve_app
 
 NANO = Path(backends.__file__).parent / "nano"
@@ -144,7 +145,7 @@ async def test_silence_is_an_empty_text(url: str, backend: ScriptedBackend) -> N
     ],
 )
 def test_parameters(query: list[tuple[str, str]], changes: dict[str, object]) -> None:
-    assert read_query(query).request == replace(Transcribe(audio=b""), **changes)  # type: ignore[arg-type]
+    assert read_query(query, Transcribe(audio=b"")).request == replace(Transcribe(audio=b""), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_parameters(query: list[tuple[str, str]], changes: dict[str, object]) ->
 )
 def test_wrong_parameters_are_refused_by_name(query: list[tuple[str, str]], param: str) -> None:
     with pytest.raises(ApiError) as caught:
-        read_query(query)
+        read_query(query, Transcribe(audio=b""))
     assert (caught.value.code, caught.value.param) == (ErrorCode.INVALID, param)
     assert f"`{param}`" in caught.value.message
 
@@ -178,8 +179,8 @@ def test_every_option_of_whisper_is_taken() -> None:
 
 
 async def test_errors_are_details(url: str, backend: ScriptedBackend) -> None:
-    status, detail = await refused(url, "?model=openai/whisper-large")
-    assert (status, "`openai/whisper-large` does not exist" in detail) == (404, True)
+    status, detail = await refused(url, "?model=openai/whisper/large")
+    assert (status, "`openai/whisper/large` does not exist" in detail) == (404, True)
     status, detail = await refused(url, "?vad=true")
     assert (status, "`vad` is not supported" in detail) == (400, True)
     status, detail = await refused(url, language="en")

@@ -54,9 +54,9 @@ async def test_a_list_is_answered_in_its_order(url: str, backend: ScriptedBacken
 
 
 async def test_errors_are_details(url: str, backend: ScriptedBackend) -> None:
-    status, body = await post(url, task="translation", model="opus", inputs="a")
+    status, body = await post(url, task="translation", model="/opus", inputs="a")
     assert (status, list(body)) == (404, ["detail"])
-    assert "`opus` does not exist" in str(body["detail"])
+    assert "`/opus` does not exist" in str(body["detail"])
     status, body = await post(url, task="summarization", inputs="a")
     assert (status, list(body)) == (400, ["detail"])
     backend.script = lambda _: (Unavailable("Still loading.", retry_after=2),)

@@ -1,90 +1,70 @@
+"""What `POST /infer` takes, as JSON and as a form."""
+
 from __future__ import annotations
 
 import pytest
 
-from backends.types import Translate
-from proxy.contracts.hf_server.requests import InferBody, parse, translation
+from proxy.contracts.hf_server.requests import InferBody, from_form
 from proxy.errors import ApiError, ErrorCode
+from proxy.http.multipart import Part
+from proxy.tasks.parsing import parse
 
-
-def read(**fields: object) -> Translate:
-    return translation(parse(InferBody, {"task": "translation", "model": "m", "inputs": "a", **fields}))
-
-
-def refusal(**fields: object) -> ApiError:
-    with pytest.raises(ApiError) as caught:
-        read(**fields)
-    assert caught.value.code is ErrorCode.INVALID
-    return caught.value
-
-
-def test_a_string_and_a_list_of_strings() -> None:
-    assert read() == Translate(texts=("a",))
-    assert read(inputs=["a", "b"], params=None) == Translate(texts=("a", "b"))
-    assert read(inputs=[], params={}) == Translate(texts=())
-
-
-def test_every_parameter_is_passed_on() -> None:
-    params = {
-        "src_lang": "en", "tgt_lang": "fr", "num_beams": 3, "length_penalty": 2, "no_repeat_ngram_size": 4,
-        "early_stopping": False, "max_new_tokens": 5, "max_length": 99, "truncation": False,
-    }  # fmt: skip
-    assert read(params=params) == Translate(
-        texts=("a",), source="en", target="fr", beam_size=3, length_penalty=2.0, no_repeat_ngram_size=4,
-        early_stopping=False, max_new_tokens=5,
-    )  # fmt: skip
-
-
-def test_max_length_counts_the_first_token() -> None:
-    assert read(params={"max_length": 20}).max_new_tokens == 19
-    assert read(params={}).max_new_tokens is None
-
-
-def test_the_task_may_name_the_languages() -> None:
-    named = read(task="translation_en_to_zh_Hant")
-    assert (named.source, named.target) == ("en", "zh_Hant")
-    told = read(task="translation_en_to_fr", params={"tgt_lang": "de"})
-    assert (told.source, told.target) == (None, "de")
-
-
-@pytest.mark.parametrize("task", ["summarization", "translation_", "translation_en_to_", "translation_en_fr", ""])
-def test_other_tasks_are_refused_with_those_that_are_served(task: str) -> None:
-    error = refusal(task=task)
-    assert f"Task `{task}`" in error.message
-    assert "`translation` and `translation_xx_to_yy`" in error.message
+GOOD = {"task": "fill-mask", "model": "m", "inputs": "a"}
 
 
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"inputs": {"text": "a"}}, "`inputs`"),
-        ({"inputs": ["a", 1]}, "`inputs`"),
-        ({"inputs": None}, "`inputs`"),
         ({"model": 7}, "`model`"),
         ({"task": None}, "`task`"),
         ({"parameters": {}}, "`parameters`"),
         ({"params": []}, "`params`"),
-        ({"params": {"temperature": 1}}, "`params.temperature`"),
-        ({"params": {"num_beams": 0}}, "`params.num_beams`"),
-        ({"params": {"num_beams": "3"}}, "`params.num_beams`"),
-        ({"params": {"num_beams": True}}, "`params.num_beams`"),
-        ({"params": {"early_stopping": "never"}}, "`params.early_stopping`"),
-        ({"params": {"max_length": 1}}, "`params.max_length`"),
-        ({"params": {"truncation": True}}, "`params.truncation`"),
-        ({"params": {"src_lang": 3}}, "`params.src_lang`"),
     ],
 )
 def test_what_is_wrong_is_named(fields: dict[str, object], named: str) -> None:
-    assert named in refusal(**fields).message
+    with pytest.raises(ApiError) as refused:
+        parse(InferBody, {**GOOD, **fields})
+    assert (refused.value.code, named in refused.value.message) == (ErrorCode.INVALID, True)
 
 
 @pytest.mark.parametrize("name", ["task", "inputs"])
 def test_what_is_missing_is_named(name: str) -> None:
-    body = {"task": "translation", "inputs": "a"}
-    del body[name]
     with pytest.raises(ApiError, match=f"`{name}` is missing"):
-        parse(InferBody, body)
+        parse(InferBody, {field: value for field, value in GOOD.items() if field != name})
 
 
-def test_of_many_unknown_fields_the_first_is_named() -> None:
-    assert "`params.z`" in refusal(params={"z": 1, **{f"a{number}": 1 for number in range(1000)}}).message
+def test_a_form_has_the_bodys_fields_and_files() -> None:
+    body, files = from_form(
+        [
+            Part("task", b"ner"),
+            Part("model", b"org/m"),
+            Part("params", b'{"stride": 2}'),
+            Part("file", b"\xff1"),
+            Part("file", b"2"),
+        ]
+    )
+    assert body == InferBody(task="ner", model="org/m", inputs=None, params={"stride": 2})
+    assert files == {"file": (b"\xff1", b"2")}
+
+
+@pytest.mark.parametrize(
+    ("sent", "inputs"), [(b"[1, 2]", [1, 2]), (b"just a text", "just a text"), (b'"quoted"', "quoted"), (b"", "")]
+)
+def test_inputs_of_a_form_are_json_or_a_text(sent: bytes, inputs: object) -> None:
+    body, _ = from_form([Part("task", b"ner"), Part("inputs", sent)])
+    assert body.inputs == inputs
+
+
+@pytest.mark.parametrize(
+    ("parts", "complaint"),
+    [
+        ([Part("task", b"a"), Part("task", b"b"), Part("file", b"")], "`task` was sent more than once"),
+        ([Part("task", b"a"), Part("params", b"{")], "Invalid `params`: it is no JSON"),
+        ([Part("task", b"a"), Part("inputs", b"\xff")], "Invalid `inputs`: it is no text in UTF-8"),
+        ([Part("task", b"a")], "`inputs` is missing"),
+        ([Part("file", b"a")], "`task` is missing"),
+    ],
+)
+def test_a_form_that_makes_no_body_is_refused(parts: list[Part], complaint: str) -> None:
+    with pytest.raises(ApiError, match=complaint):
+        from_form(parts)

@@ -10,7 +10,7 @@ import pytest
 from openai.resources.audio import Transcriptions
 
 from backends.types import Diarize, Transcribe, Vad
-from proxy.contracts.openai.audio_fields import model_of, wants_stream
+from proxy.contracts.openai.audio_fields import named_in, wants_stream
 from proxy.contracts.openai.audio_form import Question, read_question
 from proxy.contracts.openai.transcripts import Style, Task
 from proxy.errors import ApiError, ErrorCode
@@ -27,7 +27,7 @@ def parts(*fields: tuple[str, str]) -> list[Part]:
 
 
 def ask(*fields: tuple[str, str], task: Task = "transcribe") -> Question:
-    return read_question(parts(*fields), task)
+    return read_question(parts(*fields), task, Transcribe(audio=b""))
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def test_translations_take_decoding_options_and_formats() -> None:
 
 
 def test_what_a_relay_reads() -> None:
-    assert model_of(parts()) is None
-    assert model_of(parts(("model", ""))) is None
-    assert model_of(parts(("model", "w"))) == "w"
+    assert named_in(parts(), "model") is None
+    assert named_in(parts(("model", "")), "model") is None
+    assert named_in(parts(("model", "w")), "model") == "w"
     assert not wants_stream(parts(("stream", "false")))
     assert not wants_stream(parts())
     assert all(wants_stream(parts(("stream", yes))) for yes in ("True", "true", "1", "yes"))

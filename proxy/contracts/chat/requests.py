@@ -1,0 +1,100 @@
+"""What chats are asked with: messages, a chat's id, and whether the answer comes as events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backends.types import Chat
+from proxy.errors import ApiError, ErrorCode, invalid
+
+MAX_MESSAGES = 2048
+MAX_CHARACTERS = 1_000_000
+MAX_CHAT_ID = 200
+
+
+class Message(BaseModel):
+    """One message of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class ChatRequest(BaseModel):
+    """The body of a request: the conversation so far, as the engine will see it. Unknown fields are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
+
+    @property
+    def question(self) -> str:
+        """What is asked now: the last message."""
+        return self.messages[-1].content
+
+    def chat(self) -> Chat:
+        """The same for an engine."""
+        return Chat(messages=tuple({"role": message.role, "content": message.content} for message in self.messages))
+
+
+def read_request(data: Mapping[str, object]) -> ChatRequest:
+    """Check a body. Raises INVALID naming the field, or TOO_LARGE."""
+    try:
+        asked = ChatRequest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])[1:201]
+        if first["type"] == "extra_forbidden":
+            raise ApiError(ErrorCode.INVALID, f"`{name}` is not a field here; leave it out.", param=name) from None
+        raise invalid(name, first["msg"].lower().removesuffix(".")) from None
+    if asked.messages[-1].role != "user":
+        raise invalid("messages", "the last one must be the user's, for it is what is answered")
+    for number, message in enumerate(asked.messages):
+        if "\x00" in message.content:
+            raise invalid(f"messages[{number}].content", "it holds a NUL character (\\u0000)")
+    characters = sum(len(message.content) for message in asked.messages)
+    if characters > MAX_CHARACTERS:
+        reason = f"The messages have {characters} characters; at most {MAX_CHARACTERS} are taken."
+        raise ApiError(ErrorCode.TOO_LARGE, reason, param="messages")
+    return asked
+
+
+def read_query(request: web.Request, *known: str) -> Mapping[str, str]:
+    """The query's parameters. Raises INVALID for unknown ones, and for those that are there twice."""
+    query = request.query
+    for name in query:
+        if name not in known:
+            message = f"`{name[:100]}` is not a parameter here; known: {', '.join(known) or 'none'}."
+            raise ApiError(ErrorCode.INVALID, message, param=name[:100])
+        if len(query.getall(name)) > 1:
+            raise invalid(name, "it is there more than once")
+    return query
+
+
+def check_chat_id(chat_id: str | None) -> str:
+    """The id of a chat. Raises INVALID."""
+    if not chat_id:
+        raise ApiError(ErrorCode.INVALID, "Missing required parameter: `chat_id`.", param="chat_id")
+    if len(chat_id) > MAX_CHAT_ID or not chat_id.isprintable() or chat_id in (".", ".."):
+        raise invalid("chat_id", f"it must be 1 to {MAX_CHAT_ID} printable characters, and not a path's dots")
+    return chat_id
+
+
+def wants_events(accept: str | None) -> bool:
+    """Whether an `Accept` header names server-sent events.
+
+    >>> wants_events("text/event-stream"), wants_events("*/*"), wants_events("a/b, Text/Event-Stream;q=0.5")
+    (True, False, True)
+    """
+    for part in (accept or "").split(","):
+        kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        if kind == "text/event-stream":
+            return not any(
+                parameter.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for parameter in parameters
+            )
+    return False

@@ -1,0 +1,54 @@
+"""The model that a path of the models API names, and errors that name it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from backends.errors import BackendError, NoDevice
+from proxy.errors import ApiError, ErrorCode, from_backend
+from proxy.keys import CATALOG, DISPATCHER
+from proxy.registry.catalog import SpeechFacts
+from proxy.registry.models import ModelEntry
+
+MAX_SHOWN = 200
+
+
+async def named_model(request: web.Request) -> ModelEntry:
+    """The model of the path: one that is configured, or one of the catalog that could be. Raises MODEL_NOT_FOUND."""
+    name = request.match_info["model_id"]
+    router = request.app[DISPATCHER].router
+    if not router.lists(name):
+        facts = (await request.app[CATALOG].open()).find(name)
+        if facts is not None and not facts.shipped:
+            return router.any(name, "transcription" if isinstance(facts, SpeechFacts) else "translation")
+    with telling(name):
+        return router.find(name)
+
+
+@contextmanager
+def telling(name: str, *, device_asked_for: bool = False) -> Iterator[None]:
+    """Errors of the block say which model they are about. device_asked_for: one that is not there is the request's fault."""
+    try:
+        yield
+    except BackendError as error:
+        told = from_backend(error)
+        if isinstance(error, NoDevice) and device_asked_for:
+            told = ApiError(ErrorCode.UNSUPPORTED_DEVICE, error.message, param="compute_config", status=400)
+        raise _about(name, told) from error
+    except ApiError as error:
+        raise _about(name, error) from error
+
+
+def _about(name: str, error: ApiError) -> ApiError:
+    return ApiError(
+        error.code,
+        error.message,
+        param=error.param if error.param != "model" else None,
+        retry_after=error.retry_after,
+        status=error.status,
+        headers=error.headers,
+        details={"model_id": name[:MAX_SHOWN], **error.details},
+    )

@@ -1,0 +1,142 @@
+"""What models do now, as measured: `GET /api/models/status`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import orjson
+import psutil
+from aiohttp import web
+
+from backends.types import Json, JsonObject, Task
+from proxy.contracts.models.sessions import timestamp
+from proxy.keys import DISPATCHER, LIFECYCLE, SETTINGS
+from proxy.lifecycle.disk import hub_cache, used_mb
+from proxy.lifecycle.figures import Summary
+from proxy.lifecycle.memory import Room, read_room
+from proxy.lifecycle.places import Place, Verdict
+from proxy.lifecycle.states import State
+from proxy.registry.models import ModelEntry
+
+CPU_SECONDS = 0.1
+DEGRADED_FROM = 0.1
+"""Share of inferences that fail."""
+ALIVE = (State.NOT_LOADED, State.ERROR, State.UNLOADING, State.LOADING, State.LOADED)
+
+
+def routes() -> Iterable[web.RouteDef]:
+    """The path of the statuses."""
+    return (web.get("/api/models/status", get_status),)
+
+
+async def get_status(request: web.Request) -> web.Response:
+    """`GET /api/models/status`: a ModelsStatusResponse."""
+    places = request.app[LIFECYCLE].places()
+    listed = request.app[DISPATCHER].router.registry.models
+    data = request.app[SETTINGS].data
+    caches = (hub_cache(os.environ), data / "converted", data / "conversions")
+    room, cpu, disk = await asyncio.gather(
+        asyncio.to_thread(read_room),
+        asyncio.to_thread(psutil.cpu_percent, CPU_SECONDS),
+        asyncio.to_thread(used_mb, caches),
+    )
+    now = datetime.now(UTC)
+    body = {
+        "asr_models": statuses("transcription", listed, places, now, time.monotonic()),
+        "mt_models": statuses("translation", listed, places, now, time.monotonic()),
+        "system_resources": resources(room, cpu, disk),
+    }
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def resources(room: Room, cpu_percent: float, disk_mb: float) -> JsonObject:
+    """The `system_resources`, of the machine or of the container."""
+    found: JsonObject = {
+        "cpu_usage_percent": cpu_percent,
+        "memory_usage_mb": round(room.used, 1),
+        "disk_cache_usage_mb": round(disk_mb, 1),
+    }
+    return found if room.gpu is None else {**found, "gpu_memory_usage_mb": round(room.gpu.used, 1)}
+
+
+def statuses(
+    task: Task, listed: Sequence[ModelEntry], places: Sequence[Place], now: datetime, clock: float
+) -> list[Json]:
+    """A ModelStatus for each model of a task: those that are configured, then others of which something is known.
+
+    One that sessions have loaded in their own ways counts once, by the load that is furthest.
+    """
+    groups: dict[tuple[str, object], list[Place]] = {}
+    for place in places:
+        groups.setdefault((place.key.engine, replace(place.key.model, variant="")), []).append(place)
+    named = [(entry.name, groups.get((entry.engine, entry.spec), [])) for entry in listed if entry.task == task]
+    configured = {(entry.engine, entry.spec) for entry in listed}
+    others = [group for key, group in groups.items() if key not in configured and group[0].entry.task == task]
+    named += [(group[0].entry.name, group) for group in others]
+    return [status(name, group, now, clock) for name, group in named]
+
+
+def status(name: str, places: Sequence[Place], now: datetime, clock: float) -> JsonObject:
+    """The ModelStatus of one model. clock: seconds, as its figures have them."""
+    if not places:
+        return _described(name, State.NOT_LOADED, None, Summary(0, 0.0, None, None, None, 0.0), now)
+    place = max(places, key=lambda place: ALIVE.index(_state(place)))
+    found = _described(name, _state(place), place, place.figures.summary(clock), now)
+    found["memory_usage_mb"] = round(sum(place.memory_mb or 0.0 for place in places), 1)
+    found["inference_count"] = sum(place.figures.count for place in places)
+    return found
+
+
+def verdict(state: State, error_rate: float) -> Verdict:
+    """What the state and the latest inferences say of a model's health."""
+    if state is State.ERROR:
+        return "unhealthy"
+    return "degraded" if error_rate >= DEGRADED_FROM else "healthy"
+
+
+def _described(name: str, state: State, place: Place | None, figures: Summary, now: datetime) -> JsonObject:
+    found: JsonObject = {"model_id": name, "status": state.value, "memory_usage_mb": 0.0, "inference_count": 0}
+    if place is not None and place.loaded_on is not None and state is State.LOADED:
+        found["loaded_at"] = timestamp(place.loaded_on)
+    if place is not None and place.error is not None and state is State.ERROR:
+        found["error_message"] = place.error.message
+    found["health_check"] = _health(state, place, figures, now)
+    metrics: JsonObject = {
+        "avg_inference_time_ms": _ms(figures.mean),
+        "p95_inference_time_ms": _ms(figures.p95),
+        "throughput_per_second": round(figures.rate, 4),
+    }
+    if place is not None and place.uses:
+        metrics["cache_hit_rate"] = round(place.hits / place.uses, 4)
+    found["performance_metrics"] = metrics
+    return found
+
+
+def _health(state: State, place: Place | None, figures: Summary, now: datetime) -> JsonObject:
+    """The last health check; where there was none, what is known at this moment from requests alone."""
+    check = place.check if place is not None else None
+    return {
+        "last_check": timestamp(check.at if check else now),
+        "status": check.verdict if check else verdict(state, figures.error_rate),
+        "response_time_ms": _ms(check.seconds if check else figures.latest),
+        "error_rate": round(figures.error_rate, 4),
+    }
+
+
+def _state(place: Place) -> State:
+    """The state as clients see it: an engine elsewhere has its models loaded, and what waits for its turn is loading."""
+    if place.remote:
+        return State.LOADED
+    if place.leaving is not None:
+        return State.UNLOADING
+    return State.LOADING if place.attempt is not None else place.state
+
+
+def _ms(seconds: float | None) -> float:
+    """Milliseconds; 0 where nothing was measured yet, as the count of inferences says."""
+    return 0.0 if seconds is None else round(seconds * 1e3, 3)

@@ -1,0 +1,220 @@
+"""The models that are in memory, on their way in or out, or waiting: what the scheduler decides is done here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+import structlog
+
+from backends.errors import BackendError, Unavailable
+from proxy.events.values import Event, UnloadCompleted, UnloadReason, UnloadStarted
+from proxy.lifecycle.loader import TYPES, Loader
+from proxy.lifecycle.places import Attempt, Place, way
+from proxy.lifecycle.rules import Rules
+from proxy.lifecycle.scheduler import RANKS, Key, Priority, Resident, plan, to_free
+from proxy.lifecycle.states import State
+from proxy.registry.models import ModelEntry
+
+T = TypeVar("T")
+
+REMEMBERED = 1000
+"""Models that are not loaded, of which state and figures are kept."""
+
+
+class Floor:
+    """Owner of the places. Everything but the loads themselves happens at once, on the event loop."""
+
+    def __init__(self, rules: Rules, loader: Loader, publish: Callable[[Event], None]) -> None:
+        self._rules = rules
+        self._loader = loader
+        self._publish = publish
+        self._places: dict[Key, Place] = {}
+        self._line: set[Place] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._log = structlog.get_logger("lifecycle")
+
+    def place(self, entry: ModelEntry, *, remote: bool) -> Place:
+        """The place of the model, made now if it has none."""
+        key = Key(entry.engine, entry.spec)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = Place(key, entry, remote=remote)
+            self._forget()
+        place.pinned = place.pinned or entry.preload
+        return place
+
+    def places(self) -> list[Place]:
+        """All that is known of."""
+        return list(self._places.values())
+
+    def residents(self) -> list[Resident]:
+        """What is in memory, or on its way."""
+        return [resident for place in self._places.values() if (resident := place.resident())]
+
+    def want(self, place: Place, entry: ModelEntry, priority: Priority = "normal", *, warm: bool = False) -> None:
+        """Have a load wait for its turn, unless one does or is under way."""
+        attempt = place.attempt
+        model = place.compute.applied(entry.spec)
+        if attempt is None:
+            place.entry = entry
+            place.attempt = Attempt(entry, model, asyncio.get_running_loop().time(), priority, warm)
+            self._line.add(place)
+        elif attempt.started is None:
+            attempt.model = model
+            attempt.warm = attempt.warm or warm
+            attempt.priority = min(attempt.priority, priority, key=RANKS.__getitem__)
+        self.step()
+
+    def let_go(self, place: Place, reason: UnloadReason) -> asyncio.Task[float | None]:
+        """Have a loaded model leave once its running requests have ended; the task's result: MB freed, None = not told apart."""
+        place.leaving = self._spawn(self._free(place, reason), f"unload {place.entry.name}")
+        place.changed()
+        return place.leaving
+
+    def released(self, place: Place) -> None:
+        """Nobody uses the place any more: someone may have waited for that."""
+        if place.leaving is not None or place.draining:
+            place.changed()
+        if self._line or self._timer is None:
+            self.step()
+
+    def step(self) -> None:
+        """Do what the scheduler says, and come back when it says."""
+        if self._closed:
+            return
+        now = asyncio.get_running_loop().time()
+        waiting = [load for place in self._line if (load := place.waiting())]
+        decision = plan(self.residents(), waiting, self._rules.limits, now)
+        for place in self._places.values():
+            draining = place.key in decision.drain
+            if place.draining != draining:
+                place.draining = draining
+                place.changed()
+        for key in decision.expire:
+            self.let_go(self._places[key], "idle")
+        for key in decision.evict:
+            self.let_go(self._places[key], "evicted")
+        for key in decision.start:
+            self._start(self._places[key], now)
+        self._give_up(now)
+        self._set_timer(decision.again)
+
+    async def make_room(self, missing_mb: float, device: str) -> None:
+        """Have spare models on the device go, as many as it takes; none when all together hold too little."""
+        there = [resident for resident in self.residents() if self._places[resident.key].device == device]
+        victims = to_free(there, self._rules.limits.policy, missing_mb) or ()
+        leaving = [self.let_go(self._places[key], "memory_pressure") for key in victims]
+        await asyncio.gather(*map(asyncio.shield, leaving), return_exceptions=True)
+
+    def relieve(self, key: Key) -> None:
+        """Have a model go because memory is short, unless it is wanted by now."""
+        place = self._places.get(key)
+        resident = place.resident() if place else None
+        if place is not None and resident is not None and resident.spare:
+            self.let_go(place, "memory_pressure")
+
+    async def close(self) -> None:
+        """Stop loads that are under way."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _set_timer(self, again: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        times = [load.since + self._rules.wait for place in self._line if (load := place.waiting())]
+        due = min(times if again is None else [*times, again], default=None)
+        loop = asyncio.get_running_loop()
+        self._timer = None if due is None else loop.call_at(due + 0.001, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.step()
+
+    def _start(self, place: Place, now: float) -> None:
+        attempt = place.attempt
+        assert attempt is not None, "the scheduler starts what waits"
+        self._line.discard(place)
+        attempt.started = now
+        place.take("load")
+        self._spawn(self._load(place, attempt), f"load {place.entry.name}")
+
+    async def _load(self, place: Place, attempt: Attempt) -> None:
+        try:
+            loaded = await self._loader.load(attempt, self.make_room, self.step)
+        except BackendError as error:
+            place.failed(error)
+        except asyncio.CancelledError:
+            place.failed(Unavailable("The server is shutting down; try again.", retry_after=1.0))
+            raise
+        else:
+            place.loaded(loaded.model, loaded.device, loaded.memory_mb, asyncio.get_running_loop().time())
+        if place.state is State.LOADED and way(attempt.model) != way(place.compute.applied(attempt.entry.spec)):
+            self.reload(place, attempt.entry, attempt.priority, warm=attempt.warm)
+        self.step()
+
+    def reload(self, place: Place, entry: ModelEntry, priority: Priority, *, warm: bool) -> None:
+        """Have a loaded model leave and come back, loaded in the way that is asked for by now."""
+        self.let_go(place, "reloading")
+        self.want(place, entry, priority, warm=warm)
+
+    async def _free(self, place: Place, reason: UnloadReason) -> float | None:
+        entry, model = place.entry, place.model
+        assert model is not None, "only what is loaded leaves"
+        kind = TYPES[entry.task]
+        self._publish(UnloadStarted(model_id=entry.name, model_type=kind, reason=reason))
+        freed: float | None = None
+        try:
+            while place.busy:
+                await place.change()
+            place.take("unload")
+            freed = await self._loader.unload(entry, model)
+        except BackendError as error:
+            self._log.warning("model unload failed", model=entry.name, error=error.message)
+        finally:
+            place.freed()
+        told = None if freed is None else round(freed, 1)
+        self._log.info("model unloaded", model=entry.name, reason=reason, freed_mb=told)
+        self._publish(UnloadCompleted(model_id=entry.name, model_type=kind, reason=reason, memory_freed_mb=told))
+        self.step()
+        return freed
+
+    def _give_up(self, now: float) -> None:
+        """Tell those who wait that there was no place for as long as a request waits."""
+        for place in list(self._line):
+            waiting = place.waiting()
+            if waiting is not None and now >= waiting.since + self._rules.wait:
+                self._line.discard(place)
+                place.gave_up(self.no_place(place))
+
+    def no_place(self, place: Place) -> Unavailable:
+        """The error for a model that found no place."""
+        return Unavailable(
+            f"The model `{place.entry.name}` found no place: {self._rules.limits.places} others are loaded and in use, or "
+            "loading. Try again, or set LX_MODEL_CACHE_SIZE higher.",
+            retry_after=5.0,
+        )
+
+    def _forget(self) -> None:
+        """Keep what is known of models that are not loaded within bounds."""
+        while len(self._places) > REMEMBERED:
+            oldest = next((key for key, place in self._places.items() if place.forgettable), None)
+            if oldest is None:
+                return
+            del self._places[oldest]
+
+    def _spawn(self, work: Coroutine[object, object, T], name: str) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # The outcome is always looked at, also when nobody waits for it.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task

@@ -1,0 +1,178 @@
+"""What is known of each model while the process runs: its state, who uses it, and how its work went."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+from backends.base import ModelSpec
+from backends.errors import BackendError
+from proxy.lifecycle.figures import Figures
+from proxy.lifecycle.progress import Standing
+from proxy.lifecycle.scheduler import Key, Priority, Resident, Waiting
+from proxy.lifecycle.states import State, Step, after
+from proxy.registry.models import ModelEntry
+
+Verdict: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """How a model is to be loaded; None = as its engine is configured."""
+
+    device: str | None = None
+    compute_type: str | None = None
+
+    def applied(self, model: ModelSpec) -> ModelSpec:
+        """The model, to be loaded this way; what is not said here it says itself."""
+        return replace(
+            model,
+            device=self.device or model.device,
+            compute_type=self.compute_type or model.compute_type,
+        )
+
+
+AS_CONFIGURED = Compute()
+
+
+def way(model: ModelSpec) -> tuple[str | None, str | None, int | None]:
+    """What makes two loads of one model different."""
+    return model.device, model.compute_type, model.cpu_threads
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A load that waits for its turn or is under way, however many wait for it. Times in seconds of the loop's clock."""
+
+    entry: ModelEntry
+    model: ModelSpec
+    since: float
+    priority: Priority = "normal"
+    warm: bool = False
+    started: float | None = None
+    expected: float | None = None
+    standing: Standing | None = None
+    error: BackendError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The outcome of a health check. seconds: how long its inference took, None = none ran."""
+
+    at: datetime
+    verdict: Verdict
+    seconds: float | None
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One model. busy: requests that run on it; wanted: requests that wait for it; hits: those that found it loaded."""
+
+    key: Key
+    entry: ModelEntry
+    remote: bool = False
+    pinned: bool = False
+    compute: Compute = AS_CONFIGURED
+    state: State = State.NOT_LOADED
+    model: ModelSpec | None = None
+    busy: int = 0
+    wanted: int = 0
+    uses: int = 0
+    hits: int = 0
+    loaded_at: float = 0.0
+    loaded_on: datetime | None = None
+    used_at: float = 0.0
+    memory_mb: float | None = None
+    device: str | None = None
+    error: BackendError | None = None
+    attempt: Attempt | None = None
+    draining: bool = False
+    leaving: asyncio.Task[float | None] | None = None
+    check: Check | None = None
+    figures: Figures = field(default_factory=Figures)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def open(self) -> bool:
+        """Whether a request may run on it now."""
+        return self.remote or (self.state is State.LOADED and self.leaving is None and not self.draining)
+
+    @property
+    def forgettable(self) -> bool:
+        """Whether nothing would be lost but its figures."""
+        idle = not (self.busy or self.wanted or self.pinned or self.attempt or self.leaving)
+        return idle and self.state in (State.NOT_LOADED, State.ERROR)
+
+    def take(self, step: Step) -> None:
+        """Go on to the next state."""
+        self.state = after(self.state, step)
+
+    def loaded(self, model: ModelSpec, device: str, memory_mb: float | None, now: float) -> None:
+        """Its load has succeeded."""
+        self.take("ready")
+        self.model, self.device, self.memory_mb = model, device, memory_mb
+        self.loaded_at = self.used_at = now
+        self.loaded_on = datetime.now(UTC)
+        self.error = self.attempt = None
+        self.changed()
+
+    def failed(self, error: BackendError) -> None:
+        """Its load has failed."""
+        self.take("failed")
+        self.error = error
+        self.gave_up(error)
+
+    def gave_up(self, error: BackendError) -> None:
+        """Its load is over, for those who wait for it, too."""
+        if self.attempt is not None:
+            self.attempt.error = error
+        self.attempt = None
+        self.changed()
+
+    def freed(self) -> None:
+        """It has left the memory, or at least nothing runs on it any more."""
+        if self.state is State.UNLOADING:
+            self.take("freed")
+            self.model = self.device = self.memory_mb = self.loaded_on = None
+        self.leaving = None
+        self.draining = False
+        self.changed()
+
+    async def change(self) -> None:
+        """Wait until something about it is different."""
+        await self._changed.wait()
+
+    def changed(self) -> None:
+        """Wake whoever waits for it."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def resident(self) -> Resident | None:
+        """As the scheduler sees what is in memory, or on its way."""
+        if self.remote or self.state in (State.NOT_LOADED, State.ERROR):
+            return None
+        loading = self.state is State.LOADING
+        leaving = self.leaving is not None
+        standing = self.attempt.standing if self.attempt else None
+        return Resident(
+            key=self.key,
+            state="loading" if loading else "unloading" if leaving else "loaded",
+            # Those who wait are about to use it, unless it was told to leave first.
+            busy=bool(self.busy or (self.wanted and not self.draining)),
+            pinned=self.pinned,
+            draining=self.draining,
+            downloading=loading and standing is not None and standing.stage == "downloading",
+            loaded_at=self.loaded_at,
+            used_at=self.used_at,
+            uses=self.uses,
+            memory_mb=self.memory_mb,
+        )
+
+    def waiting(self) -> Waiting | None:
+        """As the scheduler sees a load whose turn has not come."""
+        attempt = self.attempt
+        if attempt is None or attempt.started is not None or self.leaving is not None:
+            return None
+        return Waiting(key=self.key, since=attempt.since, priority=attempt.priority, pinned=self.pinned)

@@ -1,0 +1,20 @@
+"""A tiny request, really served: it warms a model up, and shows whether it works."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from backends.base import Backend, ModelSpec, Probing
+
+
+async def run_probe(backend: Backend, model: ModelSpec) -> bool:
+    """Serve one; False where the backend knows none for this model. Raises BackendError."""
+    if not isinstance(backend, Probing):
+        return False
+    request = await backend.probe(model)
+    if request is None:
+        return False
+    async with aclosing(backend.run(model, request)) as events:
+        async for _ in events:
+            pass
+    return True

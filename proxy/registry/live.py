@@ -1,0 +1,206 @@
+"""The models that are served right now: the configured ones and the registered ones, kept together as rows change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy.registry.models import Registry
+from proxy.registry.rows import Model, configured_models, merged, together
+from proxy.storage.database import Database, Stored
+from proxy.storage.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from proxy.registry.store import ModelStore
+
+MODEL_STORE = "proxy.registry.store:ModelStore"
+
+LOOK_SECONDS = 1.0
+"""How often a proxy looks whether another one changed rows."""
+AWAY_SECONDS = 5.0
+"""The same, while the database is away."""
+START_SECONDS = 3.0
+"""How long the start waits for rows; without them the configured models serve."""
+COUNT_SECONDS = 1.0
+"""How long an answer waits for its use to be counted; what could not be counted is, later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All models at one moment. changed: when any of them last was."""
+
+    models: tuple[Model, ...]
+    changed: datetime
+
+
+class LiveRegistry:
+    """Owner of what is served. publish: told of every new registry. Methods that need rows raise StorageUnavailable.
+
+    Other proxies' changes are seen within LOOK_SECONDS, by a number that every change moves on.
+    """
+
+    def __init__(
+        self,
+        configured: Registry,
+        database: Database,
+        publish: Callable[[Registry], None],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._registry = configured
+        self._started = clock()
+        self._configured = configured_models(configured, self._started)
+        self._database = database
+        self._store: Stored[ModelStore] = Stored(database, MODEL_STORE)
+        self._publish = publish
+        self._clock = clock
+        self._known = {model.model_id: model for model in self._configured.values()}
+        self._revision = 0
+        self._reading = asyncio.Lock()
+        self._uses: dict[str, tuple[int, datetime]] = {}
+        self._counting: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("registry")
+
+    # ------------------------------------------------------------------ reading
+
+    async def all(self) -> Listing:
+        """Every model: the configured ones first, then those that were added, the oldest first."""
+        if not await self._database.present():
+            return Listing(tuple(self._configured.values()), self._started)
+        snapshot = await (await self._store.get()).all()
+        return self._listing(snapshot.rows, snapshot.changed)
+
+    async def get(self, model_id: str) -> Model | None:
+        """A model as its row says now."""
+        row = await (await self._store.get()).get(model_id) if await self._database.present() else None
+        found = together(self._configured, () if row is None else (row,))
+        return next((model for model in found if model.model_id == model_id), None)
+
+    async def known(self, model_id: str) -> Model | None:
+        """A model as this proxy last saw it; rows are asked only for one that it never saw."""
+        if model_id not in self._known:
+            await self._look()
+        return self._known.get(model_id)
+
+    def is_configured(self, model_id: str) -> bool:
+        """Whether the model is part of the configuration."""
+        return model_id in self._configured
+
+    # ------------------------------------------------------------------ changing
+
+    async def add(self, model: Model) -> bool:
+        """Register a model, and serve it; False when there is one of this id."""
+        if model.model_id in self._configured or not await (await self._store.get()).add(model):
+            return False
+        await self._read()
+        return True
+
+    async def update(self, model_id: str, changes: Mapping[str, object]) -> Model | None:
+        """Change fields of a model: name, model_type, description, parameters, status, last_used. None when there is none."""
+        configured = self._configured.get(model_id)
+        if configured is None and not await self._database.present():
+            return None
+        row = await (await self._store.get()).update(model_id, changes, self._clock(), configured)
+        if row is not None:
+            await self._read()
+        return row
+
+    async def remove(self, model_id: str) -> Listing | None:
+        """Forget a model that was added; what is left, or None when there was none."""
+        if not await self._database.present():
+            return None
+        left = await (await self._store.get()).remove(model_id, self._clock())
+        if left is None:
+            return None
+        await self._read()
+        return self._listing(left.rows, left.changed)
+
+    async def used(self, model_id: str) -> None:
+        """Count one use of a model, now or when the database is back; uses at the same time are counted together."""
+        count, _ = self._uses.get(model_id, (0, None))
+        self._uses[model_id] = (count + 1, self._clock())
+        # The count under way may have begun before this use.
+        for _ in range(2):
+            if model_id not in self._uses:
+                return
+            if self._counting is None:
+                self._counting = asyncio.create_task(self._count(), name="count uses")
+                self._counting.add_done_callback(self._counted)
+            await asyncio.wait({self._counting}, timeout=COUNT_SECONDS)
+
+    # ------------------------------------------------------------------ living
+
+    async def start(self) -> None:
+        """Serve the rows that are there, and go on looking for changes."""
+        self._looking = asyncio.create_task(self._keep_looking(), name="look for changed models")
+        first = asyncio.create_task(self._look(), name="read models")
+        await asyncio.wait({first}, timeout=START_SECONDS)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Count what is still to be counted, and look no more."""
+        tasks = [task for task in (self._looking, self._counting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._uses:
+            with suppress(StorageUnavailable, TimeoutError):
+                async with asyncio.timeout(COUNT_SECONDS):
+                    await self._count()
+
+    async def _keep_looking(self) -> None:
+        pause = LOOK_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._look()
+                if self._uses:
+                    await self._count()
+                pause = LOOK_SECONDS
+            except StorageUnavailable:
+                pause = AWAY_SECONDS
+            except Exception:
+                self._log.exception("looking for changed models failed")
+                pause = AWAY_SECONDS
+
+    async def _look(self) -> None:
+        """Read the rows if they have changed since."""
+        if not await self._database.present():
+            return
+        store = await self._store.get()
+        if await store.revision() != self._revision:
+            await self._read()
+
+    async def _read(self) -> None:
+        # One after another: an older state never comes after a newer one.
+        async with self._reading:
+            snapshot = await (await self._store.get()).all()
+            models = together(self._configured, snapshot.rows)
+            self._known = {model.model_id: model for model in models}
+            self._revision = snapshot.revision
+            self._publish(merged(self._registry, models))
+
+    async def _count(self) -> None:
+        uses, self._uses = self._uses, {}
+        try:
+            await (await self._store.get()).used(uses, self._configured)
+        except BaseException:
+            for model_id, (count, last) in uses.items():
+                more, later = self._uses.get(model_id, (0, last))
+                self._uses[model_id] = (count + more, later)
+            raise
+
+    def _counted(self, task: asyncio.Task[None]) -> None:
+        self._counting = None
+        if not task.cancelled():
+            task.exception()
+
+    def _listing(self, rows: tuple[Model, ...], changed: datetime | None) -> Listing:
+        return Listing(tuple(together(self._configured, rows)), changed or self._started)

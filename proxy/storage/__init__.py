@@ -1,0 +1,1 @@
+"""Where rows are kept: SQLite in this process, or PostgreSQL. SQLAlchemy is imported when the first row is asked for."""

@@ -1,0 +1,183 @@
+"""SQLAlchemy's engines for either database: how to connect, how transactions begin, and which failures mean `away`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+import asyncpg
+from alembic.util import CommandError
+from sqlalchemy import event, exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from proxy.errors import ApiError
+from proxy.storage.errors import StorageUnavailable
+from proxy.storage.location import Location, Postgres
+from proxy.storage.migrate import Steps, read_steps, upgrade
+
+BUSY_SECONDS = 5
+CONNECT_SECONDS = 5.0
+STATEMENT_SECONDS = 10.0
+CONNECTIONS = 5
+
+# What may come in place of a connection; drivers do not agree on whose errors those are.
+_NO_CONNECTION = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, exc.TimeoutError)
+# Classes of SQLSTATE: connection, deadlock, resources, intervention, system, internal.
+_PASSING = frozenset({"08", "40", "53", "57", "58", "XX"})
+_READ_ONLY = "25006"  # a standby that has not been promoted yet
+
+
+class Engine:
+    """Connections for reading and for writing. With SQLite there is one writer at a time, in the order of asking."""
+
+    def __init__(self, readers: AsyncEngine, writers: AsyncEngine, turn: AbstractAsyncContextManager[None]) -> None:
+        self._readers = readers
+        self._writers = writers
+        self._turn = turn
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for reading. Raises StorageUnavailable."""
+        async with _away_told(), self._readers.begin() as transaction:
+            yield transaction
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for writing, committed at the end of the block. Raises StorageUnavailable."""
+        async with self._turn, _away_told(), self._writers.begin() as transaction:
+            yield transaction
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._readers.dispose()
+        await self._writers.dispose()
+
+
+async def open_engine(location: Location) -> Engine:
+    """Connect, and bring the tables up to date. Raises StorageUnavailable."""
+    async with _away_told():
+        opened, steps = await asyncio.to_thread(_prepare, location)
+    try:
+        async with opened.write() as transaction:
+            await transaction.run_sync(upgrade, steps)
+    except (exc.SQLAlchemyError, CommandError) as error:
+        await opened.close()
+        raise StorageUnavailable from error
+    except BaseException:
+        await opened.close()
+        raise
+    return opened
+
+
+def _prepare(location: Location) -> tuple[Engine, Steps]:
+    """All that touches files. A new one is for its owner's eyes: there will be people's words in it."""
+    if isinstance(location, Postgres):
+        engine = _postgres(location)
+        return Engine(engine, engine, nullcontext()), read_steps()
+    path = location.path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    readers = _sqlite(path, "BEGIN", connections=CONNECTIONS)
+    return Engine(readers, _sqlite(path, "BEGIN IMMEDIATE", connections=1), _Turn()), read_steps()
+
+
+def _postgres(location: Postgres) -> AsyncEngine:
+    # The driver reads the URL, not SQLAlchemy: it knows all that libpq knows (sslmode, passfile, several hosts).
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(
+            location.url,
+            timeout=CONNECT_SECONDS,
+            command_timeout=STATEMENT_SECONDS,
+            server_settings={"application_name": "switchboard"},
+        )
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        max_overflow=CONNECTIONS,
+        pool_timeout=CONNECT_SECONDS,
+    )
+
+
+def _sqlite(path: Path, begin: str, *, connections: int) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        hide_parameters=True,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=CONNECT_SECONDS,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: _SqliteConnection, _: object) -> None:
+        # Transactions begin when we say so, not when the driver thinks that one is due.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begun(connection: _SqlConnection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@asynccontextmanager
+async def _away_told() -> AsyncIterator[None]:
+    try:
+        yield
+    except _NO_CONNECTION as error:
+        raise StorageUnavailable from error
+    except exc.DBAPIError as error:
+        if not _is_away(error):
+            raise
+        raise StorageUnavailable from error
+    except exc.StatementError as error:
+        if isinstance(error.orig, ApiError):
+            # What a column's type says of a value reaches the caller as it was said.
+            raise error.orig from None
+        raise
+
+
+def _is_away(error: exc.DBAPIError) -> bool:
+    """Whether the database, not the statement, is to blame: then the same request may do well in a moment."""
+    state = getattr(error.orig, "sqlstate", None)
+    return (
+        error.connection_invalidated
+        or isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
+        or type(error) is exc.DatabaseError
+        or (state is not None and (state[:2] in _PASSING or state == _READ_ONLY))
+    )
+
+
+class _Turn(asyncio.Lock):
+    """A lock is fair: first come, first served."""
+
+
+class _Cursor(Protocol):
+    def execute(self, statement: str) -> object: ...
+    def close(self) -> None: ...
+
+
+class _SqliteConnection(Protocol):
+    isolation_level: str | None
+
+    def cursor(self) -> _Cursor: ...
+
+
+class _SqlConnection(Protocol):
+    def exec_driver_sql(self, statement: str) -> object: ...

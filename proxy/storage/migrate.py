@@ -1,0 +1,37 @@
+"""Bringing tables up to date, without Alembic's command line: its files are read first, its steps run in a transaction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+Steps: TypeAlias = ScriptDirectory
+
+LOCK = 0x53776263  # any number that all proxies agree on
+
+
+def read_steps() -> Steps:
+    """The migrations, read from their files."""
+    here = Path(__file__).parent / "migrations"
+    steps = ScriptDirectory(here, version_locations=[str(here)])
+    list(steps.walk_revisions())
+    return steps
+
+
+def upgrade(connection: Connection, steps: Steps) -> None:
+    """Run the steps that this database has not seen, in the transaction that is open; of several proxies one does.
+
+    Raises CommandError for a database that a newer version has written.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    context = MigrationContext.configure(
+        connection, opts={"fn": lambda current, _: steps._upgrade_revs("head", current)}
+    )
+    with Operations.context(context):
+        context.run_migrations()

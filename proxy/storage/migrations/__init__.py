@@ -1,0 +1,1 @@
+"""Each change of the tables, in order; run when the database is opened."""

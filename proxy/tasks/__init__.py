@@ -1,0 +1,1 @@
+"""Hugging Face tasks, whichever engine serves them: what more than one contract asks for."""

@@ -1,0 +1,174 @@
+"""Chats in either database, held against a plain dictionary; and what happens when many ask at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
+from sqlalchemy import delete
+
+from proxy.chats.store import ChatStore
+from proxy.chats.values import Message, Place
+from proxy.storage.database import Database
+from proxy.storage.location import Location
+from proxy.storage.tables import CHATS, MESSAGES
+
+T = TypeVar("T")
+START = datetime(2026, 11, 21, 12, tzinfo=UTC)
+OWNERS = st.sampled_from(["", "ann", "bob"])
+CHAT_IDS = st.sampled_from(["1", "a/b", "ü'; --"])
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@dataclass
+class Kept:
+    """A chat as it ought to be. messages: role, content, whether complete."""
+
+    updated: datetime
+    messages: list[tuple[str, str, bool]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that waits for its answer. chat: where it belongs, though another may have its name by now."""
+
+    place: Place
+    chat: Kept
+
+
+def said(message: Message) -> tuple[str, str, bool]:
+    return message.role, message.content, message.complete
+
+
+class ChatMachine(RuleBasedStateMachine):
+    """Everything that can be done to chats, done to the store and to a dictionary."""
+
+    waiting = Bundle[Asked]("waiting")
+
+    def __init__(self, database: Database, runner: asyncio.Runner) -> None:
+        super().__init__()
+        self._runner = runner
+        self._store = ChatStore(database)
+        self._now = START
+        self._chats: dict[tuple[str, str], Kept] = {}
+        self._run(forget(database))
+
+    def _run(self, work: Coroutine[object, object, T]) -> T:
+        return self._runner.run(work)
+
+    def _later(self) -> datetime:
+        self._now += timedelta(microseconds=1)
+        return self._now
+
+    @rule(target=waiting, owner=OWNERS, chat_id=CHAT_IDS, question=TEXTS)
+    def ask(self, owner: str, chat_id: str, question: str) -> Asked:
+        now = self._later()
+        chat = self._chats.setdefault((owner, chat_id), Kept(now))
+        chat.updated = now
+        chat.messages += [("user", question, True), ("assistant", "", False)]
+        place = self._run(self._store.ask(owner, chat_id, question, "org/model", now))
+        assert place.position == len(chat.messages)
+        return Asked(place, chat)
+
+    @rule(asked=consumes(waiting), text=TEXTS, complete=st.booleans())
+    def answer(self, asked: Asked, text: str, complete: bool) -> None:
+        now = self._later()
+        place, chat = asked.place, asked.chat
+        there = self._chats.get((place.owner, place.chat_id)) is chat
+        chat.updated = now
+        chat.messages[place.position - 1] = ("assistant", text, complete)
+        assert self._run(self._store.answer(place, text, complete=complete, now=now)) is there
+
+    @rule(owner=OWNERS, chat_id=CHAT_IDS)
+    def delete(self, owner: str, chat_id: str) -> None:
+        there = self._chats.pop((owner, chat_id), None) is not None
+        assert self._run(self._store.delete(owner, chat_id)) is there
+
+    @rule(owner=OWNERS, limit=st.integers(1, 4))
+    def list_in_pages(self, owner: str, limit: int) -> None:
+        mine = [
+            (chat.updated, chat_id, len(chat.messages)) for (who, chat_id), chat in self._chats.items() if who == owner
+        ]
+        seen, before = [], None
+        while page := self._run(self._store.chats(owner, limit, before)):
+            assert len(page) <= limit
+            seen += [(chat.updated, chat.chat_id, chat.messages) for chat in page]
+            before = (page[-1].updated, page[-1].chat_id)
+        assert seen == sorted(mine, reverse=True)
+
+    @rule(owner=OWNERS, chat_id=CHAT_IDS, limit=st.integers(1, 5), characters=st.integers(1, 50))
+    def read_in_pages(self, owner: str, chat_id: str, limit: int, characters: int) -> None:
+        seen: list[tuple[str, str, bool]] = []
+        while page := self._run(self._store.messages(owner, chat_id, len(seen), limit, characters)):
+            assert len(page) <= limit
+            assert sum(len(message.content) for message in page[:-1]) < characters
+            assert [message.position for message in page] == list(range(len(seen) + 1, len(seen) + len(page) + 1))
+            seen += map(said, page)
+        chat = self._chats.get((owner, chat_id))
+        assert seen == (chat.messages if chat else [])
+
+    @invariant()
+    def every_chat_is_there(self) -> None:
+        for (owner, chat_id), kept in self._chats.items():
+            chat = self._run(self._store.chat(owner, chat_id))
+            assert chat is not None
+            assert (chat.updated, chat.messages) == (kept.updated, len(kept.messages))
+
+
+async def forget(database: Database) -> None:
+    """Start anew."""
+    async with database.write() as transaction:
+        await transaction.execute(delete(CHATS))
+
+
+def test_chats_are_kept_as_a_dictionary_would(location: Location) -> None:
+    with asyncio.Runner() as runner:
+        database = Database(location)
+
+        class Machine(ChatMachine):
+            def __init__(self) -> None:
+                super().__init__(database, runner)
+
+        try:
+            run_state_machine_as_test(
+                Machine,
+                settings=settings(
+                    max_examples=20, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+                ),
+            )
+        finally:
+            runner.run(database.close())
+
+
+async def test_questions_that_come_at_once_are_asked_one_by_one(location: Location) -> None:
+    proxies = [Database(location), Database(location)]
+    stores = [ChatStore(proxy) for proxy in proxies]
+    places = await asyncio.gather(
+        *(stores[number % 2].ask("ann", "1", f"question {number}", "m", START) for number in range(20))
+    )
+    assert sorted(place.position for place in places) == list(range(2, 41, 2))
+    await asyncio.gather(
+        *(
+            stores[number % 2].answer(place, f"answer {number}", complete=True, now=START)
+            for number, place in enumerate(places)
+        )
+    )
+    kept = await stores[0].messages("ann", "1", 0, 100, 10_000)
+    pairs = [(question.content, answer.content) for question, answer in zip(kept[::2], kept[1::2], strict=True)]
+    assert sorted(pairs) == sorted((f"question {number}", f"answer {number}") for number in range(20))
+    for proxy in proxies:
+        await proxy.close()
+
+
+async def test_a_deleted_chat_leaves_no_messages(database: Database) -> None:
+    store = ChatStore(database)
+    await store.ask("ann", "1", "Hello?", "m", START)
+    assert await store.delete("ann", "1")
+    async with database.read() as transaction:
+        assert (await transaction.execute(MESSAGES.select())).all() == []

@@ -1,0 +1,79 @@
+"""The tables that migrations make are those that the code knows; many proxies may start at once."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import structlog
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from proxy.storage.database import Database
+from proxy.storage.errors import StorageUnavailable
+from proxy.storage.location import Location, Postgres
+from proxy.storage.migrate import read_steps
+from proxy.storage.tables import METADATA
+
+ROOT = Path(__file__).parents[3]
+
+OPEN = """
+import asyncio, sys
+from pathlib import Path
+from proxy.storage.database import Database
+from proxy.storage.location import Postgres, SqliteFile
+
+async def main(where):
+    database = Database(Postgres(where) if "://" in where else SqliteFile(Path(where)))
+    sys.stdin.readline()
+    async with database.write():
+        pass
+    await database.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def where(location: Location) -> str:
+    return location.url if isinstance(location, Postgres) else str(location.path)
+
+
+async def test_migrations_make_the_tables_that_the_code_knows(database: Database) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), METADATA))
+
+    async with database.write() as tx:
+        assert await tx.run_sync(differences) == []
+
+
+def test_migrations_are_one_line() -> None:
+    steps = read_steps()
+    assert len(steps.get_heads()) == len(steps.get_bases()) == 1
+
+
+async def test_proxies_that_start_at_once_migrate_once(location: Location) -> None:
+    command = [sys.executable, "-W", "error", "-c", OPEN, where(location)]
+    proxies = [
+        await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    outcomes = await asyncio.gather(*(proxy.communicate(b"go\n") for proxy in proxies))
+    assert [proxy.returncode for proxy in proxies] == [0] * 4, outcomes
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(location: Location) -> None:
+    database = Database(location)
+    async with database.write() as tx:
+        await tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await database.close()
+    with structlog.testing.capture_logs() as lines, pytest.raises(StorageUnavailable):
+        async with database.read():
+            pass
+    assert "9999" in str(lines)
+    await database.close()
