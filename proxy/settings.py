@@ -109,6 +109,13 @@ class Settings(BaseSettings):
         0.8, gt=0, le=1, description="Share of the memory in use beyond which models that nobody uses are unloaded."
     )
 
+    stream_round_ms: float = Field(
+        20.0,
+        ge=0,
+        le=1000,
+        description="How long, at most, events of fast streams wait for each other while 16 or more pass at once; 0 = never.",
+    )
+
     # Limits
     max_connections: int = Field(4096, ge=1, description="Most connections open at once; more are answered 503.")
     head_seconds: float = Field(

@@ -1,7 +1,7 @@
 """Reading fast streams in rounds while there are many of them: what an engine wrote within a moment is passed on in one piece.
 
 Waking up, reading and writing cost as much for one event as for ten, and nobody reads a hundred events a second. A stream's
-first events are never late, so the time to the first token does not grow (docs/decisions/006-reading-in-rounds.md).
+first events are never late, so the time to the first token does not grow (docs/decisions/007-reading-in-rounds.md).
 """
 
 from __future__ import annotations

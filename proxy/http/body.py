@@ -53,8 +53,15 @@ async def read_body(request: web.Request) -> bytes:
 
     Raises TOO_LARGE, REQUEST_TIMEOUT, or INVALID when it was cut off.
     """
+    limit = request.client_max_size
     try:
-        return b"".join([chunk async for chunk in chunks(request, request.client_max_size)])
+        if request.content.is_eof() and (request.content_length or 0) <= limit:
+            # It came with the head, as most bodies do.
+            body = request.content.read_nowait()
+            if len(body) > limit:
+                raise too_large(limit)
+            return body
+        return b"".join([chunk async for chunk in chunks(request, limit)])
     except web.RequestPayloadError as error:
         raise ApiError(ErrorCode.INVALID, "The request body was cut off or is not framed as HTTP says.") from error
 

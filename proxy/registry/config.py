@@ -133,6 +133,7 @@ def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
         timeouts=Timeouts(
             connect=table.timeouts.connect, first_byte=table.timeouts.first_byte, idle=table.timeouts.idle
         ),
+        round_ms=settings.stream_round_ms,
     )
 
 

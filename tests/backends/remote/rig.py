@@ -210,6 +210,7 @@ class SocketSink(asyncio.Protocol):
         self._transport.write(f"HTTP/1.1 {status} OK\r\n{fields}\r\n".encode())
 
     def write(self, data: bytes) -> None:
+        self._proxy.writes += 1
         self._transport.write(data)
 
     async def drained(self) -> None:
@@ -235,6 +236,7 @@ class Proxy:
     outcomes: list[RelayOutcome] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     most_buffered: int = 0
+    writes: int = 0
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(self) -> Answer:
@@ -316,9 +318,11 @@ def chat_request(*, terminal: Iterable[bytes] = (b"data: [DONE]",), method: str 
     )
 
 
-def engine_spec(*urls: str, key: str | None = None, timeouts: Timeouts | None = None) -> EngineSpec:
+def engine_spec(
+    *urls: str, key: str | None = None, timeouts: Timeouts | None = None, round_ms: float = 20.0
+) -> EngineSpec:
     """A spec of kind vllm."""
-    return EngineSpec(name="e1", kind="vllm", urls=urls, key=key, timeouts=timeouts or Timeouts())
+    return EngineSpec(name="e1", kind="vllm", urls=urls, key=key, timeouts=timeouts or Timeouts(), round_ms=round_ms)
 
 
 @asynccontextmanager
@@ -330,10 +334,11 @@ async def proxy_running(
     chunked_ok: bool = True,
     high_water: int | None = None,
     write_timeout: float = 10.0,
+    round_ms: float = 20.0,
 ) -> AsyncIterator[Proxy]:
     """A proxy on a free port that relays every client's request as `request`; ends without connections or tasks."""
     proxy = Proxy(
-        RemoteClient(engine_spec(*urls, key=key, timeouts=timeouts)),
+        RemoteClient(engine_spec(*urls, key=key, timeouts=timeouts, round_ms=round_ms)),
         request or chat_request(),
         chunked_ok,
         high_water,
