@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -141,9 +142,9 @@ def _highest(indices: object) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The library's own sentence, where it is short and can hold nothing of this machine."""
-    words = " ".join(str(error).split())
-    return f": {words.rstrip('.')}" if 0 < len(words) <= 300 and "/" not in words and "\\" not in words else ""
+    """The library's own first sentence, where it is short and can hold nothing of this machine."""
+    words = re.split(r"(?<=[.!?])\s", " ".join(str(error).split()), maxsplit=1)[0]
+    return f": {words.rstrip('.!')}" if 0 < len(words) <= 300 and "/" not in words and "\\" not in words else ""
 
 
 def _numbers(value: object) -> Iterable[int]:

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from proxy.contract import Contract
-from proxy.contracts import chat, hf_server, models, openai, ops
+from proxy.contracts import chat, hf_server, models, openai, ops, registry
 
-CONTRACTS: tuple[Contract, ...] = (openai.CONTRACT, hf_server.CONTRACT, chat.CONTRACT, models.CONTRACT, ops.CONTRACT)
+CONTRACTS: tuple[Contract, ...] = (
+    openai.CONTRACT,
+    hf_server.CONTRACT,
+    chat.CONTRACT,
+    models.CONTRACT,
+    registry.CONTRACT,
+    ops.CONTRACT,
+)

@@ -56,7 +56,8 @@ class KeyHolders:
     async def user(self, token: str) -> str:
         """The holder of this key. Raises UNAUTHORIZED."""
         self._keys.check(f"Bearer {token}")
-        return f"key {sha256(token.encode('utf-8', 'surrogateescape')).hexdigest()}"
+        # No token's user has a tab in it: whoever goes over to tokens later cannot become a key's holder.
+        return f"key\t{sha256(token.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
     async def close(self) -> None:
         """Nothing goes on."""

@@ -152,7 +152,8 @@ class Floor:
             loaded = await self._loader.load(attempt, self.make_room, self.step)
         except BackendError as error:
             place.failed(error)
-        except asyncio.CancelledError:
+        except BaseException:
+            # Cancelled by close(); or else a fault of ours, after which nobody may wait for ever.
             place.failed(Unavailable("The server is shutting down; try again.", retry_after=1.0))
             raise
         else:

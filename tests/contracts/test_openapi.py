@@ -144,6 +144,7 @@ async def test_the_document_is_of_openapi_3_0(described: Document) -> None:
     assert len(identifiers) == len(set(identifiers))
     references = set(re.findall(r'"#/components/schemas/(\w+)"', document(CONTRACTS).decode()))
     assert references <= set(described["components"]["schemas"])
+    from_dict(described).validate()
     # Schemas of 3.0 are those of draft 4 with flags, and know no null type.
     for component in described["components"]["schemas"].values():
         Draft4Validator.check_schema(component)
@@ -196,6 +197,11 @@ def test_schemas_are_put_into_the_dialect_of_3_0() -> None:
     }
     assert plain(modern, schemas) == {"type": "integer", "exclusiveMinimum": True, "minimum": 0, "nullable": True}
     assert schemas == {"A": {"enum": ["a"]}}
+    assert plain({"type": ["string", "null"], "maxLength": 3}, schemas) == {
+        "type": "string",
+        "maxLength": 3,
+        "nullable": True,
+    }
 
 
 async def test_no_request_made_from_the_document_gets_an_answer_that_is_not_in_it(

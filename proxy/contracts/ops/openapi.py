@@ -165,7 +165,11 @@ def _with_flags(schema: JsonObject) -> JsonObject:
 
 
 def _without_null(schema: JsonObject) -> JsonObject:
-    """`null` is no type in 3.0 but a flag."""
+    """`null` is no type in 3.0 but a flag, and there are no lists of types."""
+    types = schema.get("type")
+    if isinstance(types, list):
+        schema = {**schema, "anyOf": [{"type": kind} for kind in types]}
+        del schema["type"]
     choices = schema.get("anyOf")
     if not isinstance(choices, list) or {"type": "null"} not in choices:
         return schema

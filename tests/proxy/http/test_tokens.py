@@ -236,7 +236,10 @@ async def test_without_tokens_the_door_decides() -> None:
     anyone = make_users(Settings())
     assert await anyone.user("your-token-here") == LOCAL_USER
     holders = make_users(Settings.model_validate({"api_keys": "one,two", "host": "0.0.0.0"}))
-    assert len({await holders.user("one"), await holders.user("two"), LOCAL_USER}) == 3
+    named = {await holders.user("one"), await holders.user("two"), LOCAL_USER}
+    assert len(named) == 3
+    for user in named:
+        assert "`sub`" in await refusal(by_secret(), hs256(sub=user)), "no token makes anyone one of them"
     nobody = make_users(Settings.model_validate({"host": "0.0.0.0", "open_without_keys": True}))
     for users, token in ((holders, "three"), (nobody, "one")):
         with pytest.raises(ApiError) as caught:

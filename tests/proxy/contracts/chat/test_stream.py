@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 
 import aiohttp
 import jwt
@@ -14,68 +13,21 @@ from blockbuster import BlockBuster
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import ModelSpec
 from backends.errors import Broken
-from backends.types import Chat, Delta, Event, Finish, JsonObject, Request, Usage
+from backends.types import Chat
 from proxy.contracts.chat.chat import text_event
 from proxy.contracts.chat.requests import wants_events
-from tests.support import ScriptedBackend, one_model, serve_app
+from tests.proxy.contracts.chat.talk import PATH, Engine, ask, messages
+from tests.support import one_model, serve_app
 
 SECRET = "a secret of thirty-two bytes, and more"
-PATH = "/api/ai/huggingface/org/model/chat"
 EVENTS = {"Accept": "text/event-stream"}
-
-
-def ask(question: str = "Hello?") -> JsonObject:
-    return {"messages": [{"role": "user", "content": question}]}
 
 
 def session(door: str, user: str = "ann") -> aiohttp.ClientSession:
     """A client with a token of this user."""
     token = jwt.encode({"sub": user, "exp": time.time() + 3600}, SECRET)
     return aiohttp.ClientSession(door, headers={"Authorization": f"Bearer {token}"})
-
-
-@dataclass
-class Engine(ScriptedBackend):
-    """Says each piece when the test lets it. pieces: None = the answer's end, an exception = a failure."""
-
-    pieces: asyncio.Queue[Event | Exception | None] = field(default_factory=asyncio.Queue)
-    running: int = 0
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    def say(self, *pieces: str | Exception | None) -> None:
-        for piece in pieces:
-            self.pieces.put_nowait(Delta(0, piece) if isinstance(piece, str) else piece)
-
-    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
-        """Say what is queued."""
-        self.requests.append(request)
-        await self._count(1)
-        try:
-            while (piece := await self.pieces.get()) is not None:
-                if isinstance(piece, Exception):
-                    raise piece
-                yield piece
-            yield Finish(0, "stop")
-            yield Usage(3, 2)
-        finally:
-            await self._count(-1)
-
-    async def runs(self, number: int, *, within: float = 5) -> None:
-        """Wait until it answers so many requests. Raises TimeoutError."""
-        async with asyncio.timeout(within), self.changed:
-            await self.changed.wait_for(lambda: self.running == number)
-
-    async def _count(self, change: int) -> None:
-        async with self.changed:
-            self.running += change
-            self.changed.notify_all()
-
-
-@pytest.fixture
-def engine() -> Engine:
-    return Engine(lambda _: [])
 
 
 @pytest.fixture
@@ -90,13 +42,6 @@ async def door(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 async def http(door: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with session(door) as http:
         yield http
-
-
-async def messages(http: aiohttp.ClientSession, chat_id: str = "1") -> list[tuple[str, str, bool]]:
-    """What is kept of a chat: role, content, whether complete."""
-    async with http.get(f"/api/ai/chats/{chat_id}") as answer:
-        assert answer.status == 200
-        return [(each["role"], each["content"], each["complete"]) for each in (await answer.json())["messages"]]
 
 
 async def test_the_text_comes_as_it_is_written(http: aiohttp.ClientSession, engine: Engine) -> None:
