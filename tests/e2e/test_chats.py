@@ -63,6 +63,43 @@ async def test_killed_in_the_middle_an_answer_is_incomplete_and_the_others_are_w
                 assert await answer.text() == whole, "the chat goes on"
 
 
+async def talk(http: aiohttp.ClientSession, url: str, chat_id: int, heard: dict[int, list[str]]) -> None:
+    """Ask again and again until the proxy dies; note every answer that was whole."""
+    while True:
+        try:
+            async with http.post(f"{url}{PATH}?chat_id={chat_id}", json=ASK) as answer:
+                text = await answer.text()
+        except aiohttp.ClientError:
+            return
+        assert answer.status == 200
+        heard[chat_id].append(text)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8])
+async def test_killed_at_any_time_no_whole_answer_is_lost_and_no_turn_is_half(
+    settings: dict[str, str], seconds: float
+) -> None:
+    heard: dict[int, list[str]] = {chat_id: [] for chat_id in range(6)}
+    async with aiohttp.ClientSession(headers=ANY) as http:
+        async with serving(**settings) as command:
+            talking = [asyncio.create_task(talk(http, command.url, chat_id, heard)) for chat_id in heard]
+            async with asyncio.timeout(30):
+                # From the first whole answer on, so that there is something to lose.
+                while not any(heard.values()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(seconds)
+            command.signal(signal.SIGKILL)
+            await asyncio.gather(*talking)
+        async with serving(**settings) as command:
+            for chat_id, answers in heard.items():
+                async with http.get(f"{command.url}/api/ai/chats/{chat_id}?limit=200") as answer:
+                    messages = (await answer.json()).get("messages", [])
+                assert [each["role"] for each in messages] == ["user", "assistant"] * (len(messages) // 2)
+                kept = [each["content"] for each in messages[1::2] if each["complete"]]
+                assert kept[: len(answers)] == answers[: len(kept)] and len(kept) >= min(len(answers), 100)
+                assert len(messages) // 2 <= len(kept) + 1, "one answer at most was being written"
+
+
 async def test_at_the_deadline_of_a_stop_an_answer_is_cut_off_and_kept(
     settings: dict[str, str], engine: VllmDouble
 ) -> None:
