@@ -29,6 +29,7 @@ ENDLESS = Infer(
 )
 CTC = tiny.wav2vec2("CTC")
 SOUND = b64(tiny.sound())
+LONG: dict[str, Json] = {"max_new_tokens": 200, "min_new_tokens": 200}
 SECONDS = 30
 
 
@@ -165,7 +166,7 @@ async def test_failures_are_told_in_the_callers_words(
         (tiny.gpt2, Infer(task="text-generation", inputs="a " * 200), "more tokens than the 64"),
         (tiny.gpt2, Infer(task="text-generation", inputs="a", params={"max_new_tokens": 200}), "max_new_tokens"),
         (tiny.bart, Infer(task="summarization", inputs="a " * 200), "more tokens than the 64"),
-        (tiny.bart, Infer(task="summarization", inputs="a", params={"min_new_tokens": 200}), "max_new_tokens"),
+        (tiny.bart, Infer(task="summarization", inputs="a", params=LONG), "max_new_tokens"),
         (tiny.gpt2, Infer(task="text-generation", inputs="a", params={"bad_words_ids": [[5000]]}), "tokens end at"),
         (tiny.gpt2, Infer(task="text-generation", inputs=[{"role": "user", "content": "a"}]), "chat template"),
         (CTC, Infer(task="automatic-speech-recognition", inputs=SOUND, params={"return_timestamps": True}), "CTC"),
