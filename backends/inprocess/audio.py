@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 Samples: TypeAlias = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
+BLOCK_SECONDS = 10
 RATES = range(4_000, 384_001)
 CHANNELS = range(1, 65)
 CODECS = ("pcm_", "adpcm_", "mp1", "mp2", "mp3", "flac", "opus", "vorbis", "aac", "alac")
 ACCEPTED = "wav, mp3, flac, ogg, m4a, mp4, mpeg audio or webm"
+
+_BYTES = np.dtype(np.float32).itemsize
 
 # Writers to a pipe cannot know the size in advance and put the largest there.
 UNKNOWN_SIZE = 0x7FFFF000
@@ -38,37 +41,47 @@ LIVE = {"fflags": "nobuffer", "analyzeduration": "0", "probesize": "32"}
 def decode(
     data: bytes, *, max_seconds: float, rate: int = SAMPLE_RATE, stopped: Callable[[], bool] = lambda: False
 ) -> Samples:
-    """The first audio track of a file as mono samples in -1..1, rate of them a second. Blocks; returns early once stopped().
+    """All of blocks() as one."""
+    return np.concatenate(list(blocks(data, max_seconds=max_seconds, rate=rate, stopped=stopped)))
 
-    Memory is bounded by max_seconds, whatever the file claims or unpacks to. Raises MediaRefused for anything that is
-    not whole audio in an accepted container, and for more than max_seconds of it (too_large).
+
+def blocks(
+    data: bytes, *, max_seconds: float, rate: int = SAMPLE_RATE, stopped: Callable[[], bool] = lambda: False
+) -> Generator[Samples, None, None]:
+    """The first audio track of a file as mono samples in -1..1, rate of them a second, some ten seconds at a time. Blocks.
+
+    Ends early once stopped(). Memory is bounded, whatever the file claims or unpacks to. Raises MediaRefused for anything
+    that is not whole audio in an accepted container, and for more than max_seconds of it (too_large).
     """
     demuxer = container_of(data)
     if demuxer == "wav" and len(data) + 1 < (declared := int.from_bytes(data[4:8], "little") + 8) < UNKNOWN_SIZE:
         raise _cut_short(f"{len(data)} bytes of the {declared} that its header announces")
-    samples = bytearray()
-    limit = int(max_seconds * rate) * np.dtype(np.float32).itemsize
+    waiting = bytearray()
+    count, limit = 0, int(max_seconds * rate)
     try:
         with _opened(io.BytesIO(data), demuxer) as container:
             stream = _audio_stream(container)
-            for block in _resampled(_frames(container, stream), rate):
-                samples += block
-                if len(samples) > limit:
+            for piece in _resampled(_frames(container, stream), rate):
+                waiting += piece
+                count += len(piece) // _BYTES
+                if count > limit:
                     raise MediaRefused(
                         f"The audio is longer than the {max_seconds:g} s that are accepted; split it into parts.",
                         too_large=True,
                     )
                 if stopped():
                     break
+                if len(waiting) >= BLOCK_SECONDS * rate * _BYTES:
+                    yield np.frombuffer(waiting, np.float32)
+                    waiting = bytearray()
             promised = _promised_seconds(container, stream, demuxer)
     except av.FFmpegError as error:
         raise MediaRefused(
             f"The file looks like {demuxer} but cannot be read as such: it is damaged or cut short."
         ) from error
-    result = np.frombuffer(samples, np.float32)
     if not stopped():
-        _check_length(len(result) / rate, promised)
-    return result
+        _check_length(count / rate, promised)
+    yield np.frombuffer(waiting, np.float32)
 
 
 class Source(Protocol):

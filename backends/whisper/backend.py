@@ -13,7 +13,7 @@ from io import BytesIO
 from backends.base import EngineSpec, Health, ModelSpec, Report, placed
 from backends.errors import Invalid, Unavailable, Unsupported
 from backends.inprocess.admission import Admission
-from backends.inprocess.audio import SAMPLE_RATE, Samples, decode
+from backends.inprocess.audio import SAMPLE_RATE, blocks
 from backends.inprocess.batcher import Batcher
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
@@ -23,6 +23,7 @@ from backends.types import Event, Request, Transcribe
 from backends.whisper import passages
 from backends.whisper.after import After, asked
 from backends.whisper.decoding import Decoder
+from backends.whisper.listening import Recording, listen
 from backends.whisper.model import Whisper, device_for, load
 from backends.whisper.transcription import Engine, Transcription
 
@@ -49,8 +50,8 @@ class WhisperBackend:
         self._spec = spec
         self._hub = hub or Hub()
         self._loading = Executor(f"{spec.name}, loading")
-        self._decoding = Executor(f"{spec.name}, reading audio", workers=2)
-        self._preparing = Executor(f"{spec.name}, looking for speech", workers=2)
+        self._reading = Executor(f"{spec.name}, reading audio", workers=2)
+        self._preparing = Executor(f"{spec.name}, computing features", workers=2)
         self._after = After(spec, self._hub)
         self._admission = Admission(spec.name, spec.max_queued_seconds, unit="seconds of audio")
         self._models: dict[ModelSpec, _Loaded] = {}
@@ -113,7 +114,7 @@ class WhisperBackend:
         models, self._models = self._models, {}
         for loaded in models.values():
             await loaded.engine.batcher.close()
-        for executor in (self._loading, self._decoding, self._preparing):
+        for executor in (self._loading, self._reading, self._preparing):
             await executor.close()
         await self._after.close()
 
@@ -121,11 +122,11 @@ class WhisperBackend:
         async with self._used(model) as engine:
             check(engine.whisper, model.label, request)
             self._after.check(request)
-            samples = await self._decode(request.audio)
-            with self._admission.admit(len(samples) / SAMPLE_RATE) as settled:
+            recording = await self._listened(engine.whisper, request)
+            with self._admission.admit(recording.seconds) as settled:
                 async with (
-                    aclosing(Transcription(engine, asked(request), settled).events(samples)) as heard,
-                    aclosing(self._after.finish(heard, samples, request)) as events,
+                    aclosing(Transcription(engine, asked(request), settled).events(recording)) as heard,
+                    aclosing(self._after.finish(heard, recording.whole, request)) as events,
                 ):
                     async for event in events:
                         yield event
@@ -154,12 +155,12 @@ class WhisperBackend:
             if not loaded.requests:
                 loaded.idle.set()
 
-    async def _decode(self, audio: bytes) -> Samples:
+    async def _listened(self, whisper: Whisper, request: Transcribe) -> Recording:
         left = threading.Event()
+        read = blocks(request.audio, max_seconds=self._spec.max_audio_seconds, stopped=left.is_set)
+        whole = request.align or request.diarize is not None
         try:
-            return await self._decoding.call(
-                decode, audio, max_seconds=self._spec.max_audio_seconds, stopped=left.is_set
-            )
+            return await self._reading.call(listen, read, request.vad, window=whisper.window, whole=whole)
         finally:
             left.set()
 

@@ -15,6 +15,7 @@ from faster_whisper.transcribe import get_suppressed_tokens
 
 from backends.base import EngineSpec, ModelSpec, Progress, Report
 from backends.errors import NoDevice, OutOfMemory, Unavailable
+from backends.inprocess.audio import SAMPLE_RATE
 from backends.inprocess.batch import out_of_memory
 from backends.inprocess.conversion import converted
 from backends.inprocess.hub import Hub, read_config
@@ -44,6 +45,11 @@ class Whisper:
     suppressed: tuple[int, ...]
     shortest: int = FRAMES
     longest: int = FRAMES
+
+    @property
+    def window(self) -> int:
+        """How many samples it hears at once."""
+        return self.longest * SAMPLE_RATE // FRAMES_PER_SECOND
 
     def frames(self, content: int) -> int:
         """How many frames a window has, once padded, that has `content` frames of sound.

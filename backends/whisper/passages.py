@@ -9,18 +9,15 @@ from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import numpy as np
-from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from backends.errors import Invalid
 from backends.inprocess.audio import SAMPLE_RATE, Samples
 from backends.types import Vad
+from backends.whisper.listening import STEP, Recording, Span
 
-Span: TypeAlias = tuple[int, int]
+_Part: TypeAlias = tuple[Span, Samples]
 
-THRESHOLD, PADDING_MS, SILENCE_MS = 0.5, 400, 2000
 LONGEST_PADDING_MS = 5000
-# The detector listens to 512 samples at a time: where it had to cut inside of speech, the halves are no further apart.
-STEP = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,40 +67,32 @@ def check(vad: Vad) -> None:
         )
 
 
-def passages(samples: Samples, vad: Vad | None, *, window: int, together: bool) -> list[Passage]:
-    """What to decode: the whole of a file that fits one window, unless vad is given; the speech of any other. Blocks.
+def passages(recording: Recording, *, window: int, together: bool) -> list[Passage]:
+    """What to decode: the speech of a file, cut at silences.
 
     window: how many samples the model hears at once; together: as one passage, since each window is to know the text of
     the one before.
     """
-    if vad is None and len(samples) <= window:
-        return [Passage(samples, ((0, len(samples)),))]
-    runs = _runs(samples, vad or Vad(), window)
-    groups = [[span for run in runs for span in run]] if together else _grouped(runs, window)
+    runs = _runs(recording)
+    groups = [[part for run in runs for part in run]] if together else _grouped(runs, window)
     return [
-        Passage(np.concatenate([samples[start:end] for start, end in group]), tuple(group)) for group in groups if group
+        Passage(np.concatenate([samples for _, samples in group]), tuple(span for span, _ in group))
+        for group in groups
+        if group
     ]
 
 
-def _runs(samples: Samples, vad: Vad, window: int) -> list[list[Span]]:
-    """Speech between silences. A run of several spans is speech that lasts longer than a window without a breath."""
-    padding_ms = PADDING_MS if vad.prefix_padding_ms is None else vad.prefix_padding_ms
-    found = get_speech_timestamps(
-        samples,
-        VadOptions(
-            threshold=THRESHOLD if vad.threshold is None else vad.threshold,
-            max_speech_duration_s=max(window / SAMPLE_RATE - 2 * padding_ms / 1000, window / SAMPLE_RATE / 2),
-            min_silence_duration_ms=SILENCE_MS if vad.silence_duration_ms is None else vad.silence_duration_ms,
-            speech_pad_ms=0,
-        ),
-    )
-    spans = [(int(speech["start"]), int(speech["end"])) for speech in found]
-    runs: list[list[Span]] = []
-    for number, span in enumerate(_padded(spans, padding_ms * SAMPLE_RATE // 1000, len(samples))):
+def _runs(recording: Recording) -> list[list[_Part]]:
+    """Speech between silences. A run of several parts is speech that lasts longer than a window without a breath."""
+    spoken = recording.spoken
+    spans = [(one.start, one.end) for one in spoken]
+    runs: list[list[_Part]] = []
+    for number, padded in enumerate(_padded(spans, recording.padding, recording.length)):
+        part = spoken[number].take(*padded)
         if number and spans[number][0] - spans[number - 1][1] <= STEP:
-            runs[-1].append(span)
+            runs[-1].append(part)
         else:
-            runs.append([span])
+            runs.append([part])
     return runs
 
 
@@ -116,12 +105,12 @@ def _padded(spans: Sequence[Span], padding: int, length: int) -> list[Span]:
     ]
 
 
-def _grouped(runs: Sequence[Sequence[Span]], window: int) -> list[list[Span]]:
+def _grouped(runs: Sequence[Sequence[_Part]], window: int) -> list[list[_Part]]:
     """Runs side by side as long as they fit one window together."""
-    groups: list[list[Span]] = []
+    groups: list[list[_Part]] = []
     room = 0
     for run in runs:
-        size = sum(end - start for start, end in run)
+        size = sum(len(samples) for _, samples in run)
         if size <= room:
             groups[-1].extend(run)
             room -= size

@@ -19,6 +19,7 @@ from backends.types import Segment, Speech, Transcribe
 from backends.whisper.cutting import Cut, cut
 from backends.whisper.decoding import Align, Aligned, Decode, Features, Heard, Job, Key, Result, Transcript, Window
 from backends.whisper.fallback import Attempt, accepted, best, compression_ratio, silent
+from backends.whisper.listening import Recording
 from backends.whisper.model import FRAMES_PER_SECOND, Whisper
 from backends.whisper.options import options_of
 from backends.whisper.passages import Passage, passages
@@ -65,19 +66,17 @@ class Transcription:
         if not whisper.multilingual or request.language is not None:
             self._language.set_result((request.language or "en", None))
 
-    async def events(self, samples: Samples) -> AsyncGenerator[Speech | Segment, None]:
+    async def events(self, recording: Recording) -> AsyncGenerator[Speech | Segment, None]:
         """Speech, then segments in order, each as soon as it is settled. Raises Broken when the model fails."""
-        duration = len(samples) / SAMPLE_RATE
+        duration = recording.seconds
         announced = self._language.done()
         if announced:
             yield self._speech(duration)
-        window = self._engine.whisper.longest * SAMPLE_RATE // FRAMES_PER_SECOND
-        parts = await self._engine.preparing.call(
-            passages, samples, self._request.vad, window=window, together=self._options.condition_on_previous_text
-        )
+        together = self._options.condition_on_previous_text
+        parts = passages(recording, window=self._engine.whisper.window, together=together)
         self._settled(duration - sum(len(part.samples) for part in parts) / SAMPLE_RATE)
         if not parts and not announced:
-            await self._decode(await self._features(samples[:window]), ())
+            await self._decode(await self._features(recording.begin), ())
         timeline = Timeline(0.0, duration)
         streams = [self._passage(part, first=number == 0) for number, part in enumerate(parts)]
         number = 0

@@ -287,7 +287,8 @@ async def test_a_clip_is_served_long_before_a_long_file_that_came_first(
     backend: WhisperBackend, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spans = [{"start": 16 * n * SAMPLE_RATE, "end": (16 * n + 15) * SAMPLE_RATE} for n in range(60)]
-    monkeypatch.setattr("backends.whisper.passages.get_speech_timestamps", lambda *_: spans)
+    monkeypatch.setattr("backends.whisper.listening.get_speech_timestamps", lambda *_: spans)
+    monkeypatch.setattr("backends.whisper.listening.BLOCK", 1000 * SAMPLE_RATE)
     model.answer = lambda _: Generation(spoken(" Some.", 0, 10))
     model.go.clear()
     long = replace(PLAIN, audio=encode("flac", np.zeros(960 * SAMPLE_RATE, np.float32)))
