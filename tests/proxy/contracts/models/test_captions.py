@@ -65,10 +65,10 @@ async def speak(client: Client, audio: bytes, seconds: float = 0, **start: Json)
 
 
 async def captions(client: Client) -> list[Message]:
-    """All that comes until the stream has stopped."""
+    """What comes of the stream until it has stopped."""
     begin = len(client.heard)
     await client.until("asr.stopped")
-    return client.heard[begin:]
+    return [message for message in client.heard[begin:] if "stream_id" in message["data"]]
 
 
 def texts(messages: list[Message], kind: str) -> list[str]:
