@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import accumulate, takewhile
 from typing import cast
 
-from sqlalchemy import ColumnElement, Label, Row, Table, and_, case, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Label, Row, Table, and_, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from proxy.chats.values import Chat, Message, Place, Role
@@ -59,20 +59,19 @@ class ChatStore:
 
     async def answer(self, place: Place, text: str, *, complete: bool, now: datetime) -> bool:
         """Keep an answer in its place; False when its chat was deleted meanwhile."""
-        # Known by its age: a chat that was deleted may have a namesake by now.
-        chat = and_(CHATS.c.owner == place.owner, CHATS.c.chat_id == place.chat_id, CHATS.c.created <= place.asked)
+        chat = and_(CHATS.c.owner == place.owner, CHATS.c.chat_id == place.chat_id)
         here = and_(
             _in_chat(place.owner, place.chat_id),
             MESSAGES.c.position == place.position,
             MESSAGES.c.created == place.asked,
         )
-        later = case((CHATS.c.updated < now, now), else_=CHATS.c.updated)
+        state = COMPLETE if complete else INCOMPLETE
         async with self._database.write() as transaction:
             # The chat first, as everyone who locks both: else this and a deletion would wait for each other.
-            if not (await transaction.execute(update(CHATS).where(chat).values(updated=later))).rowcount:
-                return False
-            state = COMPLETE if complete else INCOMPLETE
+            await transaction.execute(select(CHATS.c.chat_id).where(chat).with_for_update())
             kept = await transaction.execute(update(MESSAGES).where(here).values(content=text, state=state))
+            if kept.rowcount:
+                await transaction.execute(update(CHATS).where(chat, CHATS.c.updated < now).values(updated=now))
             return kept.rowcount > 0
 
     async def chats(self, owner: str, limit: int, before: tuple[datetime, str] | None) -> Sequence[Chat]:

@@ -175,6 +175,17 @@ async def test_a_deleted_chat_leaves_no_messages(database: Database) -> None:
         assert (await transaction.execute(MESSAGES.select())).all() == []
 
 
+async def test_a_question_of_a_proxy_whose_clock_is_behind_has_its_answer_too(database: Database) -> None:
+    store = ChatStore(database)
+    places = [await store.ask("ann", "1", "Hello?", "m", START + timedelta(seconds=ahead)) for ahead in (0, -5)]
+    for place in places:
+        assert await store.answer(place, "Hello.", complete=True, now=START)
+    assert [said(message) for message in await store.messages("ann", "1", 0, 10, 1000)] == [
+        ("user", "Hello?", True),
+        ("assistant", "Hello.", True),
+    ] * 2
+
+
 async def test_an_answer_and_a_deletion_never_wait_for_each_other(postgres: Cluster) -> None:
     database = Database(Postgres(await asyncio.to_thread(postgres.create)))
     store = ChatStore(database)
