@@ -57,6 +57,7 @@ class LiveRegistry:
         self._registry = configured
         self._started = clock()
         self._configured = configured_models(configured, self._started)
+        self._aliases = {alias: entry.name for entry in configured.models for alias in entry.aliases}
         self._database = database
         self._store: Stored[ModelStore] = Stored(database, MODEL_STORE)
         self._publish = publish
@@ -85,10 +86,12 @@ class LiveRegistry:
         return next((model for model in found if model.model_id == model_id), None)
 
     async def known(self, model_id: str) -> Model | None:
-        """A model as this proxy last saw it; rows are asked only for one that it never saw."""
-        if model_id not in self._known and is_model_id(model_id):
+        """A model as this proxy last saw it, by id or configured alias; rows are asked only for one that it never saw."""
+        found = self._seen(model_id)
+        if found is None and is_model_id(model_id):
             await self._look()
-        return self._known.get(model_id)
+            found = self._seen(model_id)
+        return found
 
     def is_configured(self, model_id: str) -> bool:
         """Whether the model is part of the configuration."""
@@ -159,6 +162,9 @@ class LiveRegistry:
             with suppress(StorageUnavailable, TimeoutError):
                 async with asyncio.timeout(COUNT_SECONDS):
                     await self._count()
+
+    def _seen(self, model_id: str) -> Model | None:
+        return self._known.get(model_id) or self._known.get(self._aliases.get(model_id, ""))
 
     async def _may_be_kept(self, model_id: str) -> bool:
         """Whether there may be a row of this id; of what can be no id, none is asked for."""

@@ -81,7 +81,9 @@ async def test_a_row_of_a_configured_alias_is_served_by_that_model(ask: Client) 
     assert (status, body["model_used"]) == (200, "gpt2")
     await ask.add("gpt2", name="GPT-2")
     _, body = await ask("POST", "/generate", {**ASK, "model_id": "gpt2"})
-    assert body["response"] == "bright and full"
+    assert (body["response"], body["model_info"]["name"]) == ("bright and full", "GPT-2")
+    for model_id in ("gpt2", "house/chat"):
+        assert (await ask("GET", f"/models/{model_id}"))[1]["model"]["usage_count"] == 1
 
 
 async def test_it_streams_events_if_asked(ask: Client) -> None:
