@@ -101,6 +101,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[SESSIONS] = Sessions(
         Stored(database, STORE),
         Chosen(lambda: dispatcher.router, lifecycle),
+        shelf.open,
         keyed=bool(settings.api_keys),
         idle=settings.session_idle_seconds,
         most=settings.max_sessions,

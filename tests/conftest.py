@@ -52,12 +52,15 @@ def postgres() -> Iterator[Cluster]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """A new, empty database of either kind."""
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
+    """An empty database of either kind."""
     if request.param == "sqlite":
-        return SqliteFile(tmp_path / "rows" / "switchboard.sqlite3")
+        yield SqliteFile(tmp_path / "rows" / "switchboard.sqlite3")
+        return
     cluster: Cluster = request.getfixturevalue("postgres")
-    return Postgres(cluster.create())
+    place = Postgres(cluster.create())
+    yield place
+    cluster.give_back(place.url)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from transformers import modeling_utils
@@ -55,6 +55,21 @@ _COMPUTING = Gate()
 def computing() -> AbstractContextManager[None]:
     """Hold it while running a network in PyTorch: it waits for the moment in which another one is being laid out."""
     return _COMPUTING.passed()
+
+
+@contextmanager
+def computing_in_turns() -> Iterator[Callable[[], None]]:
+    """As computing(), for work of many passes: it yields what to call between two of them, which lets those who wait lay out
+    their network. Work that did not would hold up a load, and behind the load everybody else.
+    """
+    with ExitStack() as inside:
+        inside.enter_context(_COMPUTING.passed())
+
+        def give_way() -> None:
+            inside.close()
+            inside.enter_context(_COMPUTING.passed())
+
+        yield give_way
 
 
 @contextmanager

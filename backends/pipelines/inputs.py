@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from backends.errors import Invalid
 
 MAX_ITEMS = 1024
+MAX_DEPTH = 32
 MAX_CHARACTERS = 1_000_000
 MAX_LABELS = 1000
 
@@ -252,6 +253,16 @@ def past(value: Value, at: str) -> object:
     return [*messages, {"role": "user", "content": known["text"]}]
 
 
+def check_depth(value: object, at: str) -> None:
+    """Raise Invalid for lists and objects that lie in one another deeper than anything sensible does."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for each in level if isinstance(each, list | Mapping) for item in _inside(each)]
+        if not level:
+            return
+    raise _wrong(at, f"is nested more than {MAX_DEPTH} levels deep")
+
+
 def check_size(read: object) -> None:
     """Raise Invalid for more text than one request may hold."""
     characters = _characters(read)
@@ -302,6 +313,10 @@ def _is_word_box(item: object) -> bool:
                 for corner in corners
             )
     return False
+
+
+def _inside(value: list[object] | Mapping[str, object]) -> Iterable[object]:
+    return value.values() if isinstance(value, Mapping) else value
 
 
 def _article(kind: Kind) -> str:

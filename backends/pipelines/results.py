@@ -14,20 +14,43 @@ import numpy as np
 import orjson
 import torch
 
+from backends.errors import Invalid
 from backends.types import Json
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
+MAX_NUMBERS = 32_000_000
+
+
 def to_json(result: object) -> bytes:
-    """The result as JSON. Raises TypeError for what JSON cannot hold.
+    """The result as JSON. Raises TypeError for what JSON cannot hold, Invalid for more numbers than one answer may have.
 
     NaN and infinities are null; characters that no text has (lone surrogates) are U+FFFD; bytes are base64.
     """
+    if (numbers := _numbers(result)) > MAX_NUMBERS:
+        raise Invalid(
+            f"The result has {numbers} numbers, and {MAX_NUMBERS} are the most; send less at once.", param="inputs"
+        )
     try:
         return orjson.dumps(result, default=_simpler, option=_OPTIONS)
     except TypeError:  # whole numbers beyond 64 bits, lone surrogates, depth: all of which JSON can hold
         return json.dumps(_plain(result), allow_nan=False, ensure_ascii=False).encode()
+
+
+def _numbers(value: object) -> int:
+    """How many numbers the tensors and arrays in it hold."""
+    match value:
+        case torch.Tensor():
+            return int(value.numel())
+        case np.ndarray():
+            return value.size
+        case dict():
+            return sum(map(_numbers, value.values()))
+        case list() | tuple():
+            return sum(map(_numbers, value))
+        case _:
+            return 0
 
 
 def _simpler(value: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from transformers.pipelines import Pipeline
@@ -13,7 +13,7 @@ from transformers.pipelines.base import PipelineException
 from backends.errors import BackendError, Broken, Invalid, Unavailable
 from backends.inprocess.audio import SAMPLE_RATE
 from backends.inprocess.batch import out_of_memory
-from backends.inprocess.checkpoints import computing
+from backends.inprocess.checkpoints import computing_in_turns
 from backends.pipelines.media import Opener
 from backends.pipelines.results import to_json
 from backends.pipelines.tasks import Asked
@@ -38,6 +38,7 @@ class Running:
         self._pipeline = pipeline
         self._max_audio_seconds = max_audio_seconds
         self._left = threading.Event()
+        self._give_way: Callable[[], None] = lambda: None
         pipeline.model.register_forward_pre_hook(self._look_up)
         # An index beyond its table ends a CUDA context for everybody; asked here, it is a wrong request.
         for part in pipeline.model.modules():
@@ -54,8 +55,9 @@ class Running:
         opener = Opener(rate=self._rate(), max_audio_seconds=self._max_audio_seconds, stopped=left.is_set)
         inputs = opener.opened(asked.inputs)
         try:
-            with computing():
-                return to_json(self._pipeline(inputs, **asked.params))
+            with computing_in_turns() as self._give_way:
+                result = self._pipeline(inputs, **asked.params)
+            return to_json(result)
         except _Left:
             return b"null"
         except BackendError:
@@ -67,8 +69,10 @@ class Running:
         return int(getattr(self._pipeline.feature_extractor, "sampling_rate", None) or SAMPLE_RATE)
 
     def _look_up(self, *_: object) -> None:
+        """Between two passes of the model: end when nobody waits any more, and let loads lay out their networks."""
         if self._left.is_set():
             raise _Left
+        self._give_way()
 
     def _check_tokens(self, params: Mapping[str, object], within: str = "params") -> None:
         """Raise Invalid for token ids that the model does not have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from pydantic import ValidationError
@@ -19,12 +19,16 @@ from backends.types import Infer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task. takes: how its inputs are read; needs: importable names beyond what models of this process need anyway."""
+    """One task. takes: how its inputs are read; needs: importable names beyond what models of this process need anyway.
+
+    always: params that are passed whatever is said.
+    """
 
     name: str
     takes: Read
     params: type[p.Params]
     needs: tuple[str, ...] = ()
+    always: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Asked:
 PILLOW = ("PIL",)
 PACKAGES = {"PIL": "pillow", "av": "av", "pandas": "pandas", "torchvision": "torchvision"}
 
+# In JSON they are the same; as lists they would take ten times the memory on their way there.
+_TENSORS: Mapping[str, object] = {"return_tensors": True}
 _TEXTS = read.one_or_many(read.text)
 _CHAT = read.chat()
 _IMAGES = read.one_or_many(read.image)
@@ -111,7 +117,7 @@ TASKS: Mapping[str, Task] = _table(
     Task(name="text-classification", takes=_PAIRS, params=p.TextClassification),
     Task(name="token-classification", takes=_TEXTS, params=p.TokenClassification),
     Task(name="fill-mask", takes=_TEXTS, params=p.FillMask),
-    Task(name="feature-extraction", takes=_TEXTS, params=p.FeatureExtraction),
+    Task(name="feature-extraction", takes=_TEXTS, params=p.FeatureExtraction, always=_TENSORS),
     Task(name="zero-shot-classification", takes=_TEXTS, params=p.ZeroShotText),
     Task(name="question-answering", takes=_QUESTIONS, params=p.QuestionAnswering),
     Task(name="table-question-answering", takes=_TABLES, params=p.TableQuestionAnswering, needs=("pandas",)),
@@ -126,7 +132,9 @@ TASKS: Mapping[str, Task] = _table(
     Task(name="zero-shot-audio-classification", takes=_SOUNDS, params=p.ZeroShotMedia),
     Task(name="text-to-audio", takes=_PROMPTS, params=p.TextToAudio),
     Task(name="image-classification", takes=_IMAGES, params=p.ImageClassification, needs=PILLOW),
-    Task(name="image-feature-extraction", takes=_IMAGES, params=p.ImageFeatureExtraction, needs=PILLOW),
+    Task(
+        name="image-feature-extraction", takes=_IMAGES, params=p.ImageFeatureExtraction, needs=PILLOW, always=_TENSORS
+    ),
     Task(name="image-segmentation", takes=_IMAGES, params=p.ImageSegmentation, needs=PILLOW),
     Task(name="object-detection", takes=_IMAGES, params=p.Detection, needs=PILLOW),
     Task(name="depth-estimation", takes=_IMAGES, params=p.Images, needs=PILLOW),
@@ -237,7 +245,9 @@ def check(request: Infer) -> Asked:
             f"install what is missing (pip install {' '.join(lacking)}).",
             param="task",
         )
-    params = _params(task, request.params)
+    for name, sent in (("inputs", request.inputs), ("params", request.params)):
+        read.check_depth(sent, name)
+    params = {**_params(task, request.params), **task.always}
     inputs = task.takes(read.merged(request.inputs, request.files), "inputs")
     read.check_size(inputs)
     pair = languages(request.task)

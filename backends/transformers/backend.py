@@ -12,8 +12,9 @@ from backends.errors import Broken, Overloaded, Unavailable, Unsupported
 from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
 from backends.inprocess.memory import give_back
+from backends.inprocess.placement import choose_device
 from backends.transformers.generation import Generation
-from backends.transformers.loading import choose_device, load
+from backends.transformers.loading import load
 from backends.transformers.model import Model
 from backends.transformers.options import settle
 from backends.transformers.plan import Plan, read_prompt, write_prompt

@@ -10,13 +10,13 @@ import transformers
 from safetensors import SafetensorError
 from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
 
-from backends.errors import NoDevice, OutOfMemory, Unavailable
+from backends.errors import OutOfMemory, Unavailable
 from backends.inprocess.checkpoints import reading
+from backends.inprocess.placement import choose_device, choose_dtype
 from backends.transformers.model import Model, Tokenizer
 
 UNKNOWN_CONTEXT = 4096
 STRETCH = 512
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _DEFAULTS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
 _CACHES = ("past_key_values", "cache_params")
 
@@ -69,26 +69,12 @@ def wrap(network: torch.nn.Module, tokenizer: Tokenizer, device: str) -> Model:
     )
 
 
-def choose_device(wish: str) -> str:
-    """The device for a wish of auto, cpu, cuda or cuda:N. Raises NoDevice when it is not there."""
-    if wish == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = wish.partition(":")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise NoDevice(f"device is {wish!r} and this machine has no usable CUDA device; set device to cpu or auto.")
-    if kind == "cuda" and (number or "0").isdigit() and int(number or "0") < torch.cuda.device_count():
-        return wish
-    if wish == "cpu":
-        return wish
-    raise NoDevice(f"device {wish!r} is not there; set it to auto, cpu or cuda.")
-
-
 def _read(directory: Path, compute_type: str, device: str) -> tuple[torch.nn.Module, Tokenizer]:
     config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     network = transformers.AutoModelForCausalLM.from_pretrained(
         directory,
         config=config,
-        dtype=_dtype(compute_type, config, device),
+        dtype=choose_dtype(compute_type, config, device),
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
@@ -96,15 +82,6 @@ def _read(directory: Path, compute_type: str, device: str) -> tuple[torch.nn.Mod
     return network, transformers.AutoTokenizer.from_pretrained(
         directory, local_files_only=True, trust_remote_code=False
     )
-
-
-def _dtype(compute_type: str, config: transformers.PretrainedConfig, device: str) -> torch.dtype:
-    if compute_type in _DTYPES:
-        return _DTYPES[compute_type]
-    if compute_type != "default":
-        raise NoDevice(f"compute_type {compute_type!r} is none of default, {', '.join(_DTYPES)}.")
-    stored = config.get_text_config(decoder=True).dtype or torch.float32
-    return torch.float32 if device == "cpu" and stored == torch.float16 else stored
 
 
 def _defaults(generation: transformers.GenerationConfig) -> dict[str, float]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 import wave
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import numpy as np
 
@@ -21,6 +22,8 @@ UNHEARD_BYTES = 1 << 22
 """A container may carry so much without a sound in it."""
 BLOCKS_AHEAD = 64
 LOUDEST = 32_768
+LOOK_SECONDS = 0.1
+"""Between two looks of a waiting thread whether anybody still waits for it."""
 
 
 class Inlet:
@@ -82,14 +85,10 @@ async def pcm(inlet: Inlet) -> AsyncGenerator[Samples, None]:
 async def webm(inlet: Inlet, threads: Executor) -> AsyncGenerator[Samples, None]:
     """Webm with Opus, as browsers record it, decoded in one of the threads. Raises MediaRefused."""
     pipe = _Pipe(inlet)
-    async with aclosing(threads.stream(lambda _: decode_live(pipe), ahead=BLOCKS_AHEAD)) as blocks:
-        try:
-            async for block in blocks:
-                pipe.unheard = 0
-                yield np.frombuffer(block, np.float32)
-        finally:
-            # The thread may wait for data that nobody sends any more.
-            inlet.close()
+    async with aclosing(threads.stream(lambda left: decode_live(pipe.until(left)), ahead=BLOCKS_AHEAD)) as blocks:
+        async for block in blocks:
+            pipe.unheard = 0
+            yield np.frombuffer(block, np.float32)
 
 
 def wav(samples: Samples) -> bytes:
@@ -111,14 +110,28 @@ class _Pipe:
         self._inlet = inlet
         self._loop = asyncio.get_running_loop()
         self._rest = b""
+        self._left = threading.Event()
         self.unheard = 0
+
+    def until(self, left: threading.Event) -> _Pipe:
+        """This pipe, which ends when nobody wants what is decoded any more."""
+        self._left = left
+        return self
 
     def read(self, size: int, /) -> bytes:
         """What there is, size bytes at most; waits for some, and returns none at the end. Raises MediaRefused."""
         if not self._rest:
-            self._rest = asyncio.run_coroutine_threadsafe(self._inlet.get(), self._loop).result()
+            self._rest = self._next()
         data, self._rest = self._rest[:size], self._rest[size:]
         self.unheard += len(data)
         if self.unheard > UNHEARD_BYTES:
             raise MediaRefused(f"{self.unheard} bytes came without any sound in them.")
         return data
+
+    def _next(self) -> bytes:
+        coming = asyncio.run_coroutine_threadsafe(self._inlet.get(), self._loop)
+        while not self._left.is_set():
+            with suppress(TimeoutError):
+                return coming.result(LOOK_SECONDS)
+        coming.cancel()
+        return b""

@@ -21,27 +21,27 @@ COMPUTING = 2
 
 
 class Captioner:
-    """Owner of the threads, and of how many streams there are. Nothing heavy is imported before the first."""
+    """Owner of the threads. streams: how many there are now. Nothing heavy is imported before the first."""
 
     def __init__(self, *, max_streams: int, max_seconds: float) -> None:
         self._max_streams = max_streams
         self._max_seconds = max_seconds
-        self._streams = 0
+        self.streams = 0
         self._decoding = Executor("captions, decoding", workers=max_streams)
         self._computing = Executor("captions, looking for speech", workers=COMPUTING)
 
     @asynccontextmanager
     async def stream(self, wiring: Wiring) -> AsyncGenerator[Live, None]:
         """A stream to be fed and run. Raises OVERLOADED when there are too many, Unavailable without the packages."""
-        if self._streams >= self._max_streams:
+        if self.streams >= self._max_streams:
             message = f"{self._max_streams} streams are captioned already, as many as this server takes; try later."
             raise ApiError(ErrorCode.OVERLOADED, message, retry_after=10)
-        self._streams += 1
+        self.streams += 1
         try:
             make = await asyncio.to_thread(_import)
             yield make(wiring, self._max_seconds, decoding=self._decoding, computing=self._computing)
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
     async def close(self) -> None:
         """Give back the threads; no stream is under way any more."""

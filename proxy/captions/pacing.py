@@ -13,7 +13,7 @@ INTERVAL_SECONDS = 0.5
 def look_in(voiced: float, grown: float, since: float) -> float | None:
     """Seconds until an utterance should be looked at; None = not before more of it was heard.
 
-    voiced: seconds that it has lasted; grown: of audio since the last look; since: on the clock since that look began.
+    voiced: seconds that it has lasted; grown: of audio since the last look; since: on the clock since that look ended.
 
     >>> look_in(2.0, 1.0, 0.2), look_in(2.0, 0.1, 9.0), look_in(0.3, 0.3, 9.0)
     (0.3, None, None)

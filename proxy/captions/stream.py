@@ -65,8 +65,9 @@ class Stream:
                 continue
             wait = look_in(hearing.voiced, hearing.seconds - self._looked_until, clock.time() - self._looked_when)
             if wait == 0:
-                self._looked_until, self._looked_when = hearing.seconds, clock.time()
+                self._looked_until = hearing.seconds
                 await self._look(hearing.under_way)
+                self._looked_when = clock.time()
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
@@ -143,15 +144,14 @@ def _segment(utterance: Utterance) -> str:
 
 
 def _final(stream: str, utterance: Utterance, said: Said) -> CaptionFinal:
-    """The final with times of the stream; those of the utterance, where the model gave none."""
-    at, segments = utterance.start, said.segments
-    end = at + (segments[-1].end if segments else utterance.seconds)
+    """The final: as long as somebody spoke, with its words' times, all in the stream."""
+    at = utterance.start
     return CaptionFinal(
         stream_id=stream,
         segment_id=_segment(utterance),
         text=said.text,
-        start=round(at + (segments[0].start if segments else 0.0), 3),
-        end=round(end, 3),
+        start=round(at, 3),
+        end=round(at + utterance.seconds, 3),
         words=tuple(
             CaptionWord(
                 text=word.text,
@@ -159,7 +159,7 @@ def _final(stream: str, utterance: Utterance, said: Said) -> CaptionFinal:
                 end=round(at + word.end, 3),
                 probability=round(word.probability, 3),
             )
-            for segment in segments
+            for segment in said.segments
             for word in segment.words
         ),
         language=said.language,

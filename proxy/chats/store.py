@@ -59,17 +59,19 @@ class ChatStore:
 
     async def answer(self, place: Place, text: str, *, complete: bool, now: datetime) -> bool:
         """Keep an answer in its place; False when its chat was deleted meanwhile."""
+        chat = and_(CHATS.c.owner == place.owner, CHATS.c.chat_id == place.chat_id)
         here = and_(
             _in_chat(place.owner, place.chat_id),
             MESSAGES.c.position == place.position,
             MESSAGES.c.created == place.asked,
         )
-        chat = and_(CHATS.c.owner == place.owner, CHATS.c.chat_id == place.chat_id, CHATS.c.updated < now)
         state = COMPLETE if complete else INCOMPLETE
         async with self._database.write() as transaction:
+            # The chat first, as everyone who locks both: else this and a deletion would wait for each other.
+            await transaction.execute(select(CHATS.c.chat_id).where(chat).with_for_update())
             kept = await transaction.execute(update(MESSAGES).where(here).values(content=text, state=state))
             if kept.rowcount:
-                await transaction.execute(update(CHATS).where(chat).values(updated=now))
+                await transaction.execute(update(CHATS).where(chat, CHATS.c.updated < now).values(updated=now))
             return kept.rowcount > 0
 
     async def chats(self, owner: str, limit: int, before: tuple[datetime, str] | None) -> Sequence[Chat]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from backends.inprocess.ids import is_directory, is_model_id
 from proxy.registry.models import Registry
 from proxy.registry.rows import Model, configured_models, merged, together
 from proxy.storage.database import Database, Stored
@@ -55,11 +57,12 @@ class LiveRegistry:
         self._registry = configured
         self._started = clock()
         self._configured = configured_models(configured, self._started)
+        self._aliases = {alias: entry.name for entry in configured.models for alias in entry.aliases}
         self._database = database
         self._store: Stored[ModelStore] = Stored(database, MODEL_STORE)
         self._publish = publish
         self._clock = clock
-        self._known = {model.model_id: model for model in self._configured.values()}
+        self._known = dict(self._configured)
         self._revision = 0
         self._reading = asyncio.Lock()
         self._uses: dict[str, tuple[int, datetime]] = {}
@@ -78,15 +81,17 @@ class LiveRegistry:
 
     async def get(self, model_id: str) -> Model | None:
         """A model as its row says now."""
-        row = await (await self._store.get()).get(model_id) if await self._database.present() else None
+        row = await (await self._store.get()).get(model_id) if await self._may_be_kept(model_id) else None
         found = together(self._configured, () if row is None else (row,))
         return next((model for model in found if model.model_id == model_id), None)
 
     async def known(self, model_id: str) -> Model | None:
-        """A model as this proxy last saw it; rows are asked only for one that it never saw."""
-        if model_id not in self._known:
+        """A model as this proxy last saw it, by id or configured alias; rows are asked only for one that it never saw."""
+        found = self._seen(model_id)
+        if found is None and is_model_id(model_id):
             await self._look()
-        return self._known.get(model_id)
+            found = self._seen(model_id)
+        return found
 
     def is_configured(self, model_id: str) -> bool:
         """Whether the model is part of the configuration."""
@@ -104,7 +109,7 @@ class LiveRegistry:
     async def update(self, model_id: str, changes: Mapping[str, object]) -> Model | None:
         """Change fields of a model: name, model_type, description, parameters, status, last_used. None when there is none."""
         configured = self._configured.get(model_id)
-        if configured is None and not await self._database.present():
+        if configured is None and not await self._may_be_kept(model_id):
             return None
         row = await (await self._store.get()).update(model_id, changes, self._clock(), configured)
         if row is not None:
@@ -113,7 +118,7 @@ class LiveRegistry:
 
     async def remove(self, model_id: str) -> Listing | None:
         """Forget a model that was added; what is left, or None when there was none."""
-        if not await self._database.present():
+        if not await self._may_be_kept(model_id):
             return None
         left = await (await self._store.get()).remove(model_id, self._clock())
         if left is None:
@@ -138,6 +143,9 @@ class LiveRegistry:
 
     async def start(self) -> None:
         """Serve the rows that are there, and go on looking for changes."""
+        talking = await asyncio.to_thread(_talking, self._registry)
+        self._configured = configured_models(self._registry, self._started, talking)
+        self._known = dict(self._configured)
         self._looking = asyncio.create_task(self._keep_looking(), name="look for changed models")
         first = asyncio.create_task(self._look(), name="read models")
         await asyncio.wait({first}, timeout=START_SECONDS)
@@ -154,6 +162,13 @@ class LiveRegistry:
             with suppress(StorageUnavailable, TimeoutError):
                 async with asyncio.timeout(COUNT_SECONDS):
                     await self._count()
+
+    def _seen(self, model_id: str) -> Model | None:
+        return self._known.get(model_id) or self._known.get(self._aliases.get(model_id, ""))
+
+    async def _may_be_kept(self, model_id: str) -> bool:
+        """Whether there may be a row of this id; of what can be no id, none is asked for."""
+        return (is_model_id(model_id) or model_id in self._configured) and await self._database.present()
 
     async def _keep_looking(self) -> None:
         pause = LOOK_SECONDS
@@ -204,3 +219,9 @@ class LiveRegistry:
 
     def _listing(self, rows: tuple[Model, ...], changed: datetime | None) -> Listing:
         return Listing(tuple(together(self._configured, rows)), changed or self._started)
+
+
+def _talking(registry: Registry) -> frozenset[str]:
+    """Models for text in directories of this machine that come with a template for chats: they are asked, not continued."""
+    local = (entry for entry in registry.models if entry.task == "text" and is_directory(entry.spec.source))
+    return frozenset(entry.name for entry in local if Path(entry.spec.source, "chat_template.jinja").is_file())

@@ -54,9 +54,13 @@ class Model:
     usage_count: int = 0
 
 
-def configured_models(registry: Registry, started: datetime) -> dict[str, Model]:
-    """The models of the configuration, as registered ones. started: when the configuration was read."""
-    return {entry.name: _configured(entry, started) for entry in registry.models if entry.name != WILDCARD}
+def configured_models(registry: Registry, started: datetime, talking: frozenset[str] = frozenset()) -> dict[str, Model]:
+    """The models of the configuration, as registered ones. started: when it was read; talking: those made for dialogue."""
+    return {
+        entry.name: _configured(entry, started, talks=entry.name in talking)
+        for entry in registry.models
+        if entry.name != WILDCARD
+    }
 
 
 def together(configured: Mapping[str, Model], rows: Iterable[Model]) -> list[Model]:
@@ -87,8 +91,8 @@ def merged(configured: Registry, models: Iterable[Model]) -> Registry:
     return replace(configured, models=(*kept, *added), retired=retired)
 
 
-def _configured(entry: ModelEntry, started: datetime) -> Model:
-    kind = TYPES_OF_TASKS.get(entry.task) or entry.spec.task or entry.task
+def _configured(entry: ModelEntry, started: datetime, *, talks: bool) -> Model:
+    kind = "conversational" if talks else TYPES_OF_TASKS.get(entry.task) or entry.spec.task or entry.task
     description = f"Part of the configuration; served by the engine `{entry.engine}`."
     return Model(
         model_id=entry.name,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from backends.base import EngineSpec
 from backends.types import Json
 from proxy.errors import ApiError, ErrorCode, invalid
+from proxy.registry.catalog import SpeechFacts
 from proxy.sessions.config import said_at
 from proxy.sessions.placing import compute_of, device_of
 
@@ -44,6 +45,16 @@ def check_compute(path: str, engine: EngineSpec, said: Mapping[str, Json], machi
     batch, most = said_at(said, f"{path}.batch_size"), engine.max_batch or SENTENCES
     if isinstance(batch, int) and batch > most:
         raise invalid(f"{path}.batch_size", f"{batch} is more than the {most} that the engine takes at once")
+
+
+def check_language(name: str, facts: SpeechFacts, said: Mapping[str, Json]) -> None:
+    """Whether a speech model knows the language that is said, and can do the task. Raises INVALID with its path."""
+    language, known = said_at(said, "asr.language"), facts.languages
+    if language is not None and known and language not in known:
+        few = f"{', '.join(known)} alone" if len(known) <= 3 else f"{len(known)} other languages"
+        raise invalid("asr.language", f"`{name}` knows {few}")
+    if said_at(said, "asr.task") == "translate" and known == ("en",):
+        raise invalid("asr.task", f"`{name}` knows English alone, and has nothing to translate")
 
 
 def unsupported(path: str, reason: str) -> ApiError:

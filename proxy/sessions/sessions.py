@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from backends.inprocess.cuda import device_count
 from backends.types import Json, JsonObject, Task, Transcribe, Translate
 from proxy.errors import ApiError, ErrorCode
+from proxy.registry.catalog import Catalog
 from proxy.registry.models import ModelEntry
-from proxy.sessions.chosen import TASKS, Chosen, Restart
-from proxy.sessions.config import ModelConfig, check_change, said_at
+from proxy.sessions.chosen import TASKS, Chosen, Restart, Surroundings
+from proxy.sessions.config import ModelConfig, check_change
 from proxy.sessions.effect import relayed_fields, transcribe_defaults, translate_defaults
 from proxy.sessions.limits import Machine
 from proxy.sessions.merge import merged
@@ -39,16 +40,23 @@ STILL_FRESH = 0.05
 class Preferences:
     """What holds for a request that names a session, where it says nothing itself; without one, nothing does.
 
-    models: named by the session for a task; transcribe, translate: requests without their audio and texts; said: what the
-    session itself says.
+    models: those that the session names for a task, or why one is not there any more; transcribe, translate: requests
+    without their audio and texts; said: what the session itself says.
     """
 
     session: Session | None = None
-    models: Mapping[Task, str] = field(default_factory=dict)
+    models: Mapping[Task, str | ApiError] = field(default_factory=dict)
     transcribe: Transcribe = field(default_factory=lambda: Transcribe(audio=b""))
     translate: Translate = field(default_factory=lambda: Translate(texts=()))
     compute: Mapping[Task, Compute] = field(default_factory=dict)
     said: Mapping[str, Json] = field(default_factory=dict)
+
+    def model(self, task: Task) -> str | None:
+        """The name of the model that the session wants for a task. Raises MODEL_NOT_FOUND for one that has gone."""
+        named = self.models.get(task)
+        if isinstance(named, ApiError):
+            raise named
+        return named
 
     @property
     def relayed(self) -> dict[str, str]:
@@ -79,6 +87,7 @@ class Sessions:
         self,
         stored: Stored[SessionStore],
         chosen: Chosen,
+        catalog: Callable[[], Awaitable[Catalog]],
         *,
         keyed: bool,
         idle: float,
@@ -87,11 +96,12 @@ class Sessions:
     ) -> None:
         self._stored = stored
         self._chosen = chosen
+        self._catalog = catalog
         self._keyed = keyed
         self._idle = timedelta(seconds=idle)
         self._most = most
         self._clock = clock
-        self._known_machine: Machine | None = None
+        self._known: Surroundings | None = None
 
     def owner(self, authorization: str | None) -> str:
         """Whose the sessions are that come with this `Authorization`: its key's, by digest; "" on a door without keys."""
@@ -150,18 +160,18 @@ class Sessions:
 
         Raises NOT_FOUND, and what create() does for a wrong change, which leaves everything as it was.
         """
-        machine = await self._machine()
+        here = await self._surroundings()
         now = self._clock()
 
         def changed(session: Session) -> Session:
-            said = self._laid_over(_latest(session), change, machine)
+            said = self._laid_over(_latest(session), change, here)
             seen = replace(session, updated=now, last_seen=now, expires=now + self._idle)
             return replace(seen, said=said, staged=None) if immediately else replace(seen, staged=said)
 
         before, after = await self._rewritten(owner, sid, now, changed)
         latest = _latest(after)
-        restart = self._chosen.restart(before.said, latest, machine)
-        return Configured(after, self._chosen.config(latest, machine), restart)
+        restart = self._chosen.restart(before.said, latest, here)
+        return Configured(after, self._chosen.config(latest, here), restart)
 
     async def connect(self, owner: str, sid: str) -> Session:
         """The session for a connection that begins: what is staged holds from now on. Raises NOT_FOUND."""
@@ -176,18 +186,18 @@ class Sessions:
 
     async def config(self, said: Mapping[str, Json]) -> ModelConfig:
         """The whole configuration of a session that says this."""
-        return self._chosen.config(said, await self._machine())
+        return self._chosen.config(said, await self._surroundings())
 
     async def preferences(self, owner: str, sid: str | None) -> Preferences:
         """What holds for a request that names this session (None: no session). Raises NOT_FOUND."""
         if sid is None:
             return NO_PREFERENCES
         session = await self.get(owner, sid)
-        config = await self.config(session.said)
-        named = {task: said_at(session.said, f"{service}.model_id") for service, task in TASKS.items()}
+        here = await self._surroundings()
+        config = self._chosen.config(session.said, here)
         return Preferences(
             session=session,
-            models={task: name for task, name in named.items() if isinstance(name, str)},
+            models=self._chosen.named(session.said, here),
             transcribe=transcribe_defaults(config.asr),
             translate=translate_defaults(config.mt),
             compute={task: compute_of(f"{service}.compute_config", session.said) for service, task in TASKS.items()},
@@ -197,7 +207,7 @@ class Sessions:
     async def placed(self, entry: ModelEntry, preferences: Preferences) -> ModelEntry:
         """The model, computed as the session wants it: a load of its own where that differs. Raises UNSUPPORTED."""
         wanted = preferences.compute.get(entry.task)
-        return entry if wanted is None else self._chosen.place(entry, wanted, await self._machine())
+        return entry if wanted is None else self._chosen.place(entry, wanted, await self._surroundings())
 
     async def _rewritten(
         self, owner: str, sid: str, now: datetime, change: Callable[[Session], Session]
@@ -209,23 +219,23 @@ class Sessions:
         return found
 
     async def _changed(self, said: JsonObject, change: Mapping[str, Json]) -> JsonObject:
-        return self._laid_over(said, change, await self._machine())
+        return self._laid_over(said, change, await self._surroundings())
 
-    def _laid_over(self, said: JsonObject, change: Mapping[str, Json], machine: Machine) -> JsonObject:
+    def _laid_over(self, said: JsonObject, change: Mapping[str, Json], here: Surroundings) -> JsonObject:
         check_change(change)
         result = merged(said, change)
-        self._chosen.config(result, machine)
+        self._chosen.config(result, here)
         for service in TASKS:
             if service in change:
-                self._chosen.check(service, result, machine)
+                self._chosen.check(service, result, here)
         return result
 
-    async def _machine(self) -> Machine:
-        if self._known_machine is None:
+    async def _surroundings(self) -> Surroundings:
+        if self._known is None:
             # Asking the driver takes a while.
             cuda = await asyncio.to_thread(device_count) > 0
-            self._known_machine = Machine(cuda, len(os.sched_getaffinity(0)))
-        return self._known_machine
+            self._known = Surroundings(Machine(cuda, len(os.sched_getaffinity(0))), await self._catalog())
+        return self._known
 
 
 def _latest(session: Session) -> JsonObject:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -12,13 +11,12 @@ from aiohttp import web
 from backends.errors import BackendError, Broken
 from backends.types import Delta, Finish
 from proxy.contracts.chat.errors import INVALID_MODEL, RETIRED, failed, shape
-from proxy.contracts.chat.requests import ChatRequest, check_chat_id, read_query, read_request, wants_events
+from proxy.contracts.chat.requests import ChatRequest, check_chat_id, read_query, read_request, read_user, wants_events
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
 from proxy.http.observe import CALL
 from proxy.http.stream import stream_sse
-from proxy.http.users import bearer
-from proxy.keys import CHATS, DISPATCHER, USERS
+from proxy.keys import CHATS, DISPATCHER
 from proxy.registry.models import ModelEntry, Registry
 
 CONTENT_TYPE = "text/event-stream"
@@ -26,15 +24,13 @@ CONTENT_TYPE = "text/event-stream"
 LOCAL = "local"
 """The publisher of models whose names have none."""
 
-_LINE = re.compile("\n")
-
 
 async def chat(request: web.Request) -> web.StreamResponse:
     """The answer's text itself; or, for those whose `Accept` names them, server-sent events around it.
 
     Errors in the middle: an event where there are events, else a connection cut off. They never look like the end.
     """
-    owner = await request.app[USERS].user(bearer(request.headers.get("Authorization")))
+    owner = await read_user(request)
     chat_id = check_chat_id(read_query(request, "chat_id").get("chat_id"))
     _, data = await read_json(request)
     asked = read_request(data)
@@ -54,7 +50,7 @@ def text_event(text: str) -> bytes:
     >>> text_event("one\\ntwo")
     b'data: one\\ndata: two\\n\\n'
     """
-    return b"data: " + _LINE.sub("\ndata: ", text.replace("\r", "")).encode() + b"\n\n"
+    return b"data: " + text.replace("\r", "").replace("\n", "\ndata: ").encode() + b"\n\n"
 
 
 def model_name(publisher: str, name: str, registry: Registry) -> str:

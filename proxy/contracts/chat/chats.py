@@ -10,10 +10,9 @@ import orjson
 from aiohttp import web
 
 from proxy.chats.values import Chat, Message
-from proxy.contracts.chat.requests import check_chat_id, read_query
+from proxy.contracts.chat.requests import check_chat_id, read_query, read_user
 from proxy.errors import ApiError, ErrorCode, invalid
-from proxy.http.users import bearer
-from proxy.keys import CHATS, USERS
+from proxy.keys import CHATS
 
 PAGE = 50
 MAX_PAGE = 200
@@ -24,7 +23,7 @@ async def list_chats(request: web.Request) -> web.Response:
 
     `next` is what to send as `before` for the following page, null on the last.
     """
-    owner = await request.app[USERS].user(bearer(request.headers.get("Authorization")))
+    owner = await read_user(request)
     query = read_query(request, "limit", "before")
     limit = _number(query, "limit", PAGE, 1, MAX_PAGE)
     before = read_cursor(query["before"]) if "before" in query else None
@@ -39,7 +38,7 @@ async def get_chat(request: web.Request) -> web.Response:
 
     `next` is what to send as `after` for the following messages, null where there are none.
     """
-    owner = await request.app[USERS].user(bearer(request.headers.get("Authorization")))
+    owner = await read_user(request)
     query = read_query(request, "limit", "after")
     limit = _number(query, "limit", PAGE, 1, MAX_PAGE)
     after = _number(query, "after", 0, 0, 2**31 - 1)
@@ -54,7 +53,7 @@ async def get_chat(request: web.Request) -> web.Response:
 
 async def delete_chat(request: web.Request) -> web.Response:
     """`DELETE /api/ai/chats/{chat_id}`: 204, and the chat with all its messages is gone."""
-    owner = await request.app[USERS].user(bearer(request.headers.get("Authorization")))
+    owner = await read_user(request)
     read_query(request)
     chat_id = check_chat_id(request.match_info["chat_id"])
     if not await request.app[CHATS].delete(owner, chat_id):

@@ -1,7 +1,8 @@
-"""What chats are asked with: messages, a chat's id, and whether the answer comes as events."""
+"""What chats are asked with: a user, messages, a chat's id, and whether the answer comes as events."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -10,10 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backends.types import Chat
 from proxy.errors import ApiError, ErrorCode, invalid
+from proxy.http.users import bearer
+from proxy.keys import USERS
 
 MAX_MESSAGES = 2048
 MAX_CHARACTERS = 1_000_000
 MAX_CHAT_ID = 200
+
+_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 
 
 class Message(BaseModel):
@@ -44,14 +49,18 @@ class ChatRequest(BaseModel):
 
 def read_request(data: Mapping[str, object]) -> ChatRequest:
     """Check a body. Raises INVALID naming the field, or TOO_LARGE."""
+    _refuse_strangers(data, ChatRequest, "")
+    listed = data.get("messages")
+    for number, message in enumerate(listed[:MAX_MESSAGES] if isinstance(listed, list) else ()):
+        if isinstance(message, dict):
+            _refuse_strangers(message, Message, f"messages[{number}].")
     try:
         asked = ChatRequest.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])[1:201]
-        if first["type"] == "extra_forbidden":
-            raise ApiError(ErrorCode.INVALID, f"`{name}` is not a field here; leave it out.", param=name) from None
-        raise invalid(name, first["msg"].lower().removesuffix(".")) from None
+        reason = "it must be an object" if first["type"] == "model_type" else first["msg"].lower()
+        raise invalid(name, reason) from None
     if asked.messages[-1].role != "user":
         raise invalid("messages", "the last one must be the user's, for it is what is answered")
     for number, message in enumerate(asked.messages):
@@ -62,6 +71,19 @@ def read_request(data: Mapping[str, object]) -> ChatRequest:
         reason = f"The messages have {characters} characters; at most {MAX_CHARACTERS} are taken."
         raise ApiError(ErrorCode.TOO_LARGE, reason, param="messages")
     return asked
+
+
+def _refuse_strangers(data: Mapping[str, object], kind: type[BaseModel], within: str) -> None:
+    """Refuse the first unknown field: of a million of them, pydantic would report each."""
+    stranger = next((field for field in data if field not in kind.model_fields), None)
+    if stranger is not None:
+        name = f"{within}{stranger[:100]}"
+        raise ApiError(ErrorCode.INVALID, f"`{name}` is not a field here; leave it out.", param=name)
+
+
+async def read_user(request: web.Request) -> str:
+    """Who asks. Raises UNAUTHORIZED, or UNAVAILABLE when that cannot be known now."""
+    return await request.app[USERS].user(bearer(request.headers.get("Authorization")))
 
 
 def read_query(request: web.Request, *known: str) -> Mapping[str, str]:
@@ -94,7 +116,5 @@ def wants_events(accept: str | None) -> bool:
     for part in (accept or "").split(","):
         kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
         if kind == "text/event-stream":
-            return not any(
-                parameter.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for parameter in parameters
-            )
+            return not any(_REFUSED.fullmatch(parameter) for parameter in parameters)
     return False

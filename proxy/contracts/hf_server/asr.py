@@ -30,7 +30,7 @@ async def asr(request: web.Request) -> web.Response:
     audio = _file(await read_form(request, int(request.app[SETTINGS].max_audio_mb * 1e6)))
     call = request[CALL]
     dispatcher = request.app[DISPATCHER]
-    entry = dispatcher.resolve_any(asked.model or wishes.models.get("transcription"), "transcription", call)
+    entry = dispatcher.resolve_any(asked.model or wishes.model("transcription"), "transcription", call)
     if not dispatcher.router.registry.in_process(entry):
         message = f"The model `{entry.name}` is served by another engine; ask it through /v1/audio/transcriptions."
         raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")

@@ -23,8 +23,12 @@ async def infer(request: web.Request) -> web.Response:
     task = find(body.task)
     wishes = await preferences(request, body.session_id)
     dispatcher, call = request.app[DISPATCHER], request[CALL]
-    chosen = wishes.models.get(OWN_ENGINES[task.name]) if task.name in OWN_ENGINES else None
-    entry = dispatcher.resolve_pipeline(task.name, body.model or chosen, call)
+    made_for = OWN_ENGINES.get(task.name)
+    chosen = None if body.model or made_for is None else wishes.model(made_for)
+    if made_for is not None and chosen is not None:
+        entry = dispatcher.resolve_any(chosen, made_for, call)
+    else:
+        entry = dispatcher.resolve_pipeline(task.name, body.model, call)
     entry = await request.app[SESSIONS].placed(entry, wishes)
     tasks = Tasks(dispatcher, call, transcribe=wishes.transcribe, translate=wishes.translate)
     asked = Infer(task=body.task, inputs=body.inputs, params=body.params or {}, files=files)

@@ -45,5 +45,5 @@ class Planner:
 
     async def _entry(self, task: Task, preferences: Preferences) -> ModelEntry:
         # The router alone: what is heard already is captioned also while the server drains.
-        entry = self._request.app[DISPATCHER].router.resolve(preferences.models.get(task), task)
+        entry = self._request.app[DISPATCHER].router.any(preferences.model(task), task)
         return await self._request.app[SESSIONS].placed(entry, preferences)

@@ -41,16 +41,21 @@ class PairPage:
 
 def read_query(query: Mapping[str, str]) -> PairQuery:
     """`?source=`, `?target=`, `?limit=` and `?offset=`. Raises INVALID naming the field."""
-    stranger = next((name for name in query if name not in KNOWN), None)
-    if stranger is not None:
-        message = f"`{stranger[:100]}` is not supported; leave it out. Known: {', '.join(KNOWN)}."
-        raise ApiError(ErrorCode.INVALID, message, param=stranger[:100])
+    refuse_others(query, KNOWN)
     return PairQuery(
         query.get("source"),
         query.get("target"),
         _whole(query, "limit", PAGE, 1, LARGEST_PAGE),
         _whole(query, "offset", 0, 0, 10**6),
     )
+
+
+def refuse_others(query: Mapping[str, str], known: Sequence[str]) -> None:
+    """Raise INVALID naming a parameter that is none of these."""
+    stranger = next((name for name in query if name not in known), None)
+    if stranger is not None:
+        message = f"`{stranger[:100]}` is not supported; leave it out. Known: {', '.join(known) or 'none'}."
+        raise ApiError(ErrorCode.INVALID, message, param=stranger[:100])
 
 
 def page(models: Iterable[TranslationFacts], query: PairQuery, within: TranslationFacts | None = None) -> PairPage:

@@ -39,7 +39,12 @@ async def _answer(request: web.Request, task: Task) -> web.StreamResponse:
     parts = [part for part in parts if part.name != FIELD]
     call = request[CALL]
     dispatcher = request.app[DISPATCHER]
-    entry = dispatcher.resolve(named_in(parts, "model") or wishes.models.get("transcription"), "transcription", call)
+    own = named_in(parts, "model")
+    entry = (
+        dispatcher.resolve(own, "transcription", call)
+        if own
+        else dispatcher.resolve_any(wishes.model("transcription"), "transcription", call)
+    )
     relay = dispatcher.relay_for(entry, "POST", request.path)
     if relay is not None:
         parts += _wished(wishes, parts)

@@ -18,10 +18,8 @@ LIBRARIES = ("transformers", "torch")
 
 async def usable(request: web.Request, model_id: str) -> Model:
     """The registered model of this id, or the configured one of this alias. Raises MODEL_NOT_FOUND, INVALID when retired."""
-    live = request.app[REGISTRY]
-    alias = request.app[DISPATCHER].router.registry.names().get(model_id) if model_id != WILDCARD else None
-    model = await live.known(alias.name if alias else model_id)
-    if model is None:
+    model = await request.app[REGISTRY].known(model_id)
+    if model is None or model_id == WILDCARD:
         raise not_found(model_id)
     if model.status == "retired":
         raise ApiError(ErrorCode.INVALID, f"Model '{model_id}' is retired", param="model_id")

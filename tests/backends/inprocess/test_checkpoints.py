@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import modeling_utils
 from transformers.utils import logging
 
 import backends
-from backends.inprocess.checkpoints import Gate, computing
+from backends.inprocess.checkpoints import Gate, computing, computing_in_turns, reading
 from backends.inprocess.conversion import converted
 from backends.transformers.loading import load
 
@@ -56,6 +57,25 @@ def test_who_computes_sees_nothing_of_a_load_in_half_precision(monkeypatch: pyte
     assert {weights.dtype for weights in loading.result().network.parameters()} == {torch.bfloat16}
     assert torch.bfloat16 in set_to, "the library does not do this any more: the gate can go"
     assert seen == {torch.float32}
+
+
+def test_work_of_many_passes_lets_a_load_in_between_two_of_them() -> None:
+    laid_out, seen = threading.Event(), list[torch.dtype]()
+
+    def compute() -> None:
+        with computing_in_turns() as give_way:
+            while not laid_out.is_set():
+                seen.append(torch.zeros(1).dtype)
+                give_way()
+
+    def lay_out() -> None:
+        with reading(), modeling_utils.local_torch_dtype(torch.float16, "Any"):
+            laid_out.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        for work in [threads.submit(compute), threads.submit(lay_out)]:
+            work.result(timeout=30)
+    assert set(seen) == {torch.float32}
 
 
 def test_a_load_prints_nothing_and_leaves_the_library_s_logging_as_it_was(

@@ -100,6 +100,17 @@ async def test_whoever_leaves_frees_the_model_at_its_next_pass(backend: Pipeline
     assert isinstance(await ask(backend, model, short), list)
 
 
+async def test_nobody_waits_to_load_for_who_computes(backend: PipelinesBackend, directory: Directory) -> None:
+    model = spec(directory, tiny.t5, "text2text-generation")
+    await backend.load(model, lambda _: None)
+    running = await endless(backend, model)
+    async with asyncio.timeout(SECONDS):
+        await backend.load(spec(directory, tiny.roberta, "text-classification"), lambda _: None)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_so_many_wait_and_no_more(
     backend: PipelinesBackend, directory: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,3 +197,17 @@ def test_sounds_as_numbers_and_conversations_as_they_were_once_sent() -> None:
 
 def test_aliases_name_tasks() -> None:
     assert all(name in TASKS for name in ALIASES.values())
+
+
+@pytest.mark.parametrize("levels", [33, 1000])
+def test_what_is_nested_without_end_is_refused(levels: int) -> None:
+    deep: Json = "a"
+    for level in range(levels):
+        deep = [deep] if level % 2 else {"a": deep}
+    for request in (
+        Infer(task="decision", inputs={"state": deep, "questions": {}}),
+        Infer(task="text-generation", inputs="a", params={"tools": [{"a": deep}]}),
+    ):
+        with pytest.raises(Invalid, match="nested more than 32 levels deep"):
+            check(request)
+    assert check(Infer(task="decision", inputs={"state": [[["a"]]], "questions": {}}))

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.utils.chat_template_utils import Chat
 
+from backends.errors import Invalid
+from backends.pipelines import results
 from backends.pipelines.results import to_json
 
 PLAIN = st.recursive(
@@ -101,3 +103,10 @@ def test_images_are_png(mode: str) -> None:
 def test_what_json_cannot_hold_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
         to_json(value)
+
+
+def test_more_numbers_than_an_answer_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "MAX_NUMBERS", 10)
+    assert read([{"a": torch.zeros(2, 5)}]) == [{"a": [[0.0] * 5] * 2}]
+    with pytest.raises(Invalid, match="has 11 numbers, and 10 are the most"):
+        to_json([{"a": torch.zeros(2, 5)}, (np.zeros(1),)])

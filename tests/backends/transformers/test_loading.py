@@ -9,7 +9,8 @@ import torch
 
 from backends.base import ModelSpec
 from backends.errors import Unavailable
-from backends.transformers.loading import choose_device, load
+from backends.inprocess.placement import choose_device
+from backends.transformers.loading import load
 from backends.transformers.model import Model
 
 

@@ -150,7 +150,7 @@ BAD_BODIES: dict[str, tuple[object, str]] = {
     "messages null": ({"messages": None}, "Invalid `messages`"),
     "messages a string": ({"messages": "hello"}, "Invalid `messages`"),
     "messages an object": ({"messages": {"0": USER}}, "Invalid `messages`"),
-    "message a string": ({"messages": ["hello"]}, "Invalid `messages[0]`"),
+    "message a string": ({"messages": ["hello"]}, "Invalid `messages[0]`: it must be an object"),
     "no role": ({"messages": [{"content": "x"}]}, "Invalid `messages[0].role`: field required"),
     "no content": ({"messages": [{"role": "user"}]}, "Invalid `messages[0].content`: field required"),
     "role system": ({"messages": [{"role": "system", "content": "x"}, USER]}, "Invalid `messages[0].role`"),
@@ -164,6 +164,10 @@ BAD_BODIES: dict[str, tuple[object, str]] = {
     "unknown field of a message": ({"messages": [{**USER, "name": "x"}]}, "`messages[0].name` is not a field here"),
     "too many": ({"messages": [USER] * 2049}, "Invalid `messages`"),
     "no object": ([USER], "must be a JSON object"),
+    "many unknown fields": ({f"{number}": 0 for number in range(50_000)}, "`0` is not a field here"),
+    "many unknown fields of a message": (
+        {"messages": [{**USER, **{f"{number}": 0 for number in range(50_000)}}]}, "`messages[0].0` is not a field here"
+    ),
     "many mistakes": ({"messages": [{"role": 1}] * 2000}, "Invalid `messages[0].role`"),
 }  # fmt: skip
 

@@ -191,6 +191,11 @@ async def test_a_wrong_query_is_refused_by_name(door: str, query: str, field: st
     assert (error["code"], error["details"]) == ("CONFIGURATION_ERROR", {"field": field})
 
 
+async def test_a_list_without_parameters_takes_none(door: str) -> None:
+    body = await get(door, "/api/models/asr?language=de", status=400)
+    assert body["error"]["details"] == {"field": "language"}
+
+
 @pytest.mark.parametrize("path", ["facebook/nllb-200-distilled-600M", "facebook%2Fnllb-200-distilled-600M"])
 async def test_languages_of_a_model_whether_its_slash_is_encoded_or_not(door: str, path: str) -> None:
     body = await get(door, f"/api/languages/mt/{path}")

@@ -11,13 +11,14 @@ from typing import TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
-from sqlalchemy import delete
+from sqlalchemy import delete, select, text
 
 from proxy.chats.store import ChatStore
 from proxy.chats.values import Message, Place
 from proxy.storage.database import Database
-from proxy.storage.location import Location
+from proxy.storage.location import Location, Postgres
 from proxy.storage.tables import CHATS, MESSAGES
+from tests.postgres import Cluster
 
 T = TypeVar("T")
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -172,3 +173,32 @@ async def test_a_deleted_chat_leaves_no_messages(database: Database) -> None:
     assert await store.delete("ann", "1")
     async with database.read() as transaction:
         assert (await transaction.execute(MESSAGES.select())).all() == []
+
+
+async def test_a_question_of_a_proxy_whose_clock_is_behind_has_its_answer_too(database: Database) -> None:
+    store = ChatStore(database)
+    places = [await store.ask("ann", "1", "Hello?", "m", START + timedelta(seconds=ahead)) for ahead in (0, -5)]
+    for place in places:
+        assert await store.answer(place, "Hello.", complete=True, now=START)
+    assert [said(message) for message in await store.messages("ann", "1", 0, 10, 1000)] == [
+        ("user", "Hello?", True),
+        ("assistant", "Hello.", True),
+    ] * 2
+
+
+async def test_an_answer_and_a_deletion_never_wait_for_each_other(postgres: Cluster) -> None:
+    database = Database(Postgres(await asyncio.to_thread(postgres.create)))
+    store = ChatStore(database)
+    place = await store.ask("ann", "1", "Hello?", "m", START)
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with database.write() as deletion:
+        await deletion.execute(select(CHATS).with_for_update())
+        answering = asyncio.create_task(store.answer(place, "Hello.", complete=True, now=START))
+        async with asyncio.timeout(10):
+            while not await deletion.scalar(waiting):
+                await deletion.execute(text("SELECT pg_stat_clear_snapshot()"))
+        await deletion.execute(delete(CHATS))
+    assert not await answering
+    await database.close()

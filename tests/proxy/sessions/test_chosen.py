@@ -10,9 +10,9 @@ from backends.base import EngineSpec
 from backends.types import Json, JsonObject
 from proxy.errors import ApiError, ErrorCode
 from proxy.registry.models import Registry
-from proxy.sessions.chosen import Restart, Service
+from proxy.sessions.chosen import Restart, Service, Surroundings
 from proxy.sessions.config import said_at
-from proxy.sessions.limits import SENTENCES, Machine
+from proxy.sessions.limits import SENTENCES
 from proxy.sessions.placing import Compute, compute_of, computed_in, place
 from tests.proxy.sessions.test_config import at
 from tests.proxy.sessions.world import GPU, LAPTOP, REGISTRY, Loaded, chosen
@@ -21,8 +21,10 @@ EARS, _, _, WORDS, _ = REGISTRY.models
 WHISPER, TRANSLATION = REGISTRY.engines["whisper"], REGISTRY.engines["translation"]
 
 
-def shown(path: str, said: JsonObject | None = None, machine: Machine = LAPTOP, registry: Registry = REGISTRY) -> Json:
-    return said_at(chosen(registry=registry).config(said or {}, machine).as_json(), path)
+def shown(
+    path: str, said: JsonObject | None = None, here: Surroundings = LAPTOP, registry: Registry = REGISTRY
+) -> Json:
+    return said_at(chosen(registry=registry).config(said or {}, here).as_json(), path)
 
 
 # --------------------------------------------------------------------------- defaults
@@ -79,10 +81,30 @@ def test_a_model_that_is_gone_leaves_its_session_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "machine", "path", "code"),
+    ("said", "here", "path", "code"),
     [
         (at("asr.model_id", "nothing"), GPU, "asr.model_id", ErrorCode.MODEL_NOT_FOUND),
         (at("asr.model_id", "words"), GPU, "asr.model_id", ErrorCode.INVALID),
+        (at("asr.model_id", "facebook/m2m100_418M"), GPU, "asr.model_id", ErrorCode.MODEL_NOT_FOUND),
+        (at("mt.model_id", "openai/whisper-small"), GPU, "mt.model_id", ErrorCode.MODEL_NOT_FOUND),
+        (
+            {"asr": {"model_id": "openai/whisper-tiny.en", "language": "de"}},
+            GPU,
+            "asr.language",
+            ErrorCode.INVALID,
+        ),
+        (
+            {"asr": {"model_id": "openai/whisper-small", "language": "tlh"}},
+            GPU,
+            "asr.language",
+            ErrorCode.INVALID,
+        ),
+        (
+            {"asr": {"model_id": "openai/whisper-tiny.en", "task": "translate"}},
+            GPU,
+            "asr.task",
+            ErrorCode.INVALID,
+        ),
         (at("mt.model_id", "ears"), GPU, "mt.model_id", ErrorCode.INVALID),
         (at("asr.compute_config.device", "cuda"), LAPTOP, "asr.compute_config.device", ErrorCode.UNSUPPORTED_DEVICE),
         (at("mt.compute_config.device", "cuda"), LAPTOP, "mt.compute_config.device", ErrorCode.UNSUPPORTED_DEVICE),
@@ -128,19 +150,22 @@ def test_a_model_that_is_gone_leaves_its_session_readable() -> None:
     ],
 )
 def test_what_cannot_be_had_is_refused_by_its_path(
-    said: JsonObject, machine: Machine, path: str, code: ErrorCode
+    said: JsonObject, here: Surroundings, path: str, code: ErrorCode
 ) -> None:
     service: Service = "asr" if "asr" in said else "mt"
     with pytest.raises(ApiError) as caught:
-        chosen().check(service, said, machine)
+        chosen().check(service, said, here)
     assert (caught.value.param, caught.value.code) == (path, code)
     assert caught.value.status < 500
 
 
 @pytest.mark.parametrize(
-    ("said", "machine"),
+    ("said", "here"),
     [
         ({}, LAPTOP),
+        (at("asr.model_id", "openai/whisper-tiny.en"), LAPTOP),
+        ({"asr": {"model_id": "openai/whisper-small", "language": "de", "task": "translate"}}, LAPTOP),
+        (at("mt.model_id", "facebook/nllb-200-distilled-600M"), LAPTOP),
         (at("asr.compute_config.device", "cuda"), GPU),
         ({"asr": {"compute_config": {"device": "cpu", "cpu_threads": 4}}}, GPU),
         (at("asr.compute_config.cpu_threads", 4), LAPTOP),
@@ -148,16 +173,16 @@ def test_what_cannot_be_had_is_refused_by_its_path(
         ({"asr": {"model_id": "ears-away", "language": "de", "parameters": {"temperature": 0.5}}}, LAPTOP),
     ],
 )
-def test_what_can(said: JsonObject, machine: Machine) -> None:
-    chosen().check("asr", said, machine)
-    chosen().check("mt", said, machine)
+def test_what_can(said: JsonObject, here: Surroundings) -> None:
+    chosen().check("asr", said, here)
+    chosen().check("mt", said, here)
 
 
 # --------------------------------------------------------------------------- placing
 
 
 @pytest.mark.parametrize(
-    ("engine", "wanted", "machine"),
+    ("engine", "wanted", "here"),
     [
         (WHISPER, Compute(), LAPTOP),
         (WHISPER, Compute(device="cpu"), LAPTOP),
@@ -168,12 +193,12 @@ def test_what_can(said: JsonObject, machine: Machine) -> None:
         (replace(WHISPER, cpu_threads=2), Compute(cpu_threads=2), LAPTOP),
     ],
 )
-def test_what_the_engine_does_anyway_is_no_other_load(engine: EngineSpec, wanted: Compute, machine: Machine) -> None:
-    assert place(EARS, engine, wanted, cuda=machine.cuda) is EARS
+def test_what_the_engine_does_anyway_is_no_other_load(engine: EngineSpec, wanted: Compute, here: Surroundings) -> None:
+    assert place(EARS, engine, wanted, cuda=here.machine.cuda) is EARS
 
 
 @pytest.mark.parametrize(
-    ("engine", "wanted", "machine", "variant", "compute_type"),
+    ("engine", "wanted", "here", "variant", "compute_type"),
     [
         (WHISPER, Compute(compute_type="int8"), LAPTOP, "cpu-int8", "int8"),
         (WHISPER, Compute(cpu_threads=2), LAPTOP, "cpu-float32-2threads", "default"),
@@ -192,9 +217,9 @@ def test_what_the_engine_does_anyway_is_no_other_load(engine: EngineSpec, wanted
     ],
 )
 def test_what_it_does_not_is_a_load_beside_the_engines_own(
-    engine: EngineSpec, wanted: Compute, machine: Machine, variant: str, compute_type: str
+    engine: EngineSpec, wanted: Compute, here: Surroundings, variant: str, compute_type: str
 ) -> None:
-    other = place(EARS, engine, wanted, cuda=machine.cuda)
+    other = place(EARS, engine, wanted, cuda=here.machine.cuda)
     assert (other.spec.variant, other.spec.compute_type) == (variant, compute_type)
     assert other.spec.device == (wanted.device or engine.device)
     assert other.spec.cpu_threads == wanted.cpu_threads

@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 from backends.base import EngineSpec, ModelSpec
 from backends.types import Task
+from proxy.registry.catalog import Catalog, read_catalog
 from proxy.registry.models import ModelEntry, Registry
 from proxy.routing.router import Router
-from proxy.sessions.chosen import Chosen
+from proxy.sessions.chosen import Chosen, Surroundings
 from proxy.sessions.limits import Machine
 from proxy.sessions.sessions import STORE, Sessions
 from proxy.storage.database import Database, Stored
 
 IDLE = 1000.0
-LAPTOP = Machine(cuda=False, cores=4)
-GPU = Machine(cuda=True, cores=4)
+CATALOG = read_catalog()
+LAPTOP = Surroundings(Machine(cuda=False, cores=4), CATALOG)
+GPU = Surroundings(Machine(cuda=True, cores=4), CATALOG)
 
 
 def entry(name: str, engine: str, task: Task) -> ModelEntry:
@@ -83,5 +85,9 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+async def catalog() -> Catalog:
+    return CATALOG
+
+
 def sessions(database: Database, clock: Clock, *, most: int = 1000, keyed: bool = True) -> Sessions:
-    return Sessions(Stored(database, STORE), chosen(), keyed=keyed, idle=IDLE, most=most, clock=clock)
+    return Sessions(Stored(database, STORE), chosen(), catalog, keyed=keyed, idle=IDLE, most=most, clock=clock)

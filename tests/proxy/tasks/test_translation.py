@@ -27,7 +27,7 @@ def test_a_string_and_a_list_of_strings() -> None:
 
 
 def test_every_parameter_is_passed_on() -> None:
-    params = {
+    params: dict[str, Json] = {
         "src_lang": "en", "tgt_lang": "fr", "num_beams": 3, "length_penalty": 2, "no_repeat_ngram_size": 4,
         "early_stopping": False, "max_new_tokens": 5, "max_length": 99, "truncation": False,
     }  # fmt: skip

@@ -25,7 +25,8 @@ from tests.support import ScriptedBackend, serve_running
 Message: TypeAlias = dict[str, Any]
 
 NOTHING = Registry()
-PATIENCE = 20
+# Importing what loads models takes long where the machine is busy.
+PATIENCE = 60
 
 
 @dataclass
