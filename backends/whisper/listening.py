@@ -17,8 +17,8 @@ Span: TypeAlias = tuple[int, int]
 THRESHOLD, PADDING_MS, SILENCE_MS = 0.5, 400, 2000
 # The detector listens to 512 samples at a time: where it had to cut inside of speech, the halves are no further apart.
 STEP = 512
-# As much as is searched at once: an hour of silence costs no more memory than two minutes of it.
-BLOCK = 120 * SAMPLE_RATE
+# As much as is searched at once: an hour of silence costs no more memory than a minute of it.
+BLOCK = 60 * SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)

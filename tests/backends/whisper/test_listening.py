@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.base import ModelSpec
@@ -41,6 +41,7 @@ def find_loud(samples: Samples, options: object) -> list[dict[str, int]]:
 stretches = st.lists(st.tuples(st.integers(3 * SECOND, 60 * SECOND), st.integers(SECOND, 25 * SECOND)), max_size=8)
 
 
+@settings(max_examples=30, deadline=None)
 @given(stretches, st.integers(0, 50 * SECOND), st.sampled_from([7 * SECOND, 10 * SECOND, 400 * SECOND]))
 def test_speech_is_the_same_however_the_file_is_read(stretches: list[tuple[int, int]], tail: int, size: int) -> None:
     speech, position = [], 0

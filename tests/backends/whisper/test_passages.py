@@ -85,7 +85,7 @@ def test_padding_takes_no_more_than_half_of_a_silence(monkeypatch: pytest.Monkey
 
 def test_speech_cut_without_a_breath_is_decoded_from_beginning_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, (1.0, 30.0), (30.032, 45.0), (47.0, 50.0))
-    found = passages(np.zeros(60 * SAMPLE_RATE, np.float32), None, window=WINDOW, together=False)
+    found = passages(np.zeros(59 * SAMPLE_RATE, np.float32), None, window=WINDOW, together=False)
     assert seconds(found) == [[(0.6, 30.016), (30.016, 45.4)], [(46.6, 50.4)]]
 
 
