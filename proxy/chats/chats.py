@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from proxy.chats.values import Chat, Message, Place
-from proxy.errors import ApiError
 from proxy.storage.database import Stored
+from proxy.storage.errors import StorageUnavailable
 
 if TYPE_CHECKING:
     from proxy.chats.store import ChatStore
@@ -22,6 +22,8 @@ CHAT_STORE = "proxy.chats.store:ChatStore"
 MAX_ANSWER = 1_000_000
 """Characters of an answer that are kept; one that is longer counts as incomplete."""
 PAGE_CHARACTERS = 2_000_000
+SAVE_SECONDS = 5.0
+"""How often an answer is kept as far as it is written: what a killed process had said of it is not all lost."""
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0)
 """How long an answer waits for the database between attempts to keep it."""
 PATIENCE_SECONDS = 1.0
@@ -35,6 +37,7 @@ class Answer:
         self._pieces: list[str] = []
         self._room = MAX_ANSWER
         self._ended = False
+        self._over = asyncio.Event()
 
     def add(self, text: str) -> None:
         """More of it."""
@@ -45,6 +48,18 @@ class Answer:
     def end(self) -> None:
         """That was all of it."""
         self._ended = True
+
+    def stop(self) -> None:
+        """There will be no more of it, whether that was all or not."""
+        self._over.set()
+
+    async def stops(self, within: float) -> bool:
+        """Wait for stop(), at most so many seconds; whether it came."""
+        try:
+            async with asyncio.timeout(within):
+                return await self._over.wait()
+        except TimeoutError:
+            return False
 
     @property
     def complete(self) -> bool:
@@ -74,13 +89,14 @@ class Chats:
         """
         place = await (await self._stored.get()).ask(owner, chat_id, question, model, self._clock())
         answer = Answer()
+        # A task of its own: whoever is cancelled in the block because the client left keeps what was written, too.
+        keeping = asyncio.create_task(self._keep(place, answer), name="keep answer")
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
         try:
             yield answer
         finally:
-            # In a task of its own: whoever is cancelled here because the client left keeps what was written, too.
-            keeping = asyncio.create_task(self._keep(place, answer), name="keep answer")
-            self._keeping.add(keeping)
-            keeping.add_done_callback(self._keeping.discard)
+            answer.stop()
             await asyncio.wait({keeping}, timeout=PATIENCE_SECONDS)
 
     async def all(self, owner: str, limit: int, before: tuple[datetime, str] | None = None) -> Sequence[Chat]:
@@ -106,16 +122,24 @@ class Chats:
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
     async def _keep(self, place: Place, answer: Answer) -> None:
-        """Keep an answer; while the database is away, try again for a while."""
-        text, complete, now = answer.text, answer.complete, self._clock()
-        for seconds in (*RETRY_SECONDS, 0.0):
-            try:
-                await (await self._stored.get()).answer(place, text, complete=complete, now=now)
-            except ApiError:
-                await asyncio.sleep(seconds)
-            except Exception:
-                self._log.exception("answer not kept", position=place.position)
-                return
-            else:
-                return
-        self._log.error("answer not kept: the database stayed away", position=place.position)
+        """Keep an answer: now and then while it is written, and at its end; while the database is away, try for a while."""
+        try:
+            while not await answer.stops(within=SAVE_SECONDS):
+                await self._kept(place, answer)
+            for seconds in (*RETRY_SECONDS, None):
+                if await self._kept(place, answer):
+                    return
+                if seconds is not None:
+                    await asyncio.sleep(seconds)
+            self._log.error("answer not kept: the database stayed away", position=place.position)
+        except Exception:
+            self._log.exception("answer not kept", position=place.position)
+
+    async def _kept(self, place: Place, answer: Answer) -> bool:
+        """Write an answer as it is now; False when the database is away."""
+        try:
+            store = await self._stored.get()
+            await store.answer(place, answer.text, complete=answer.complete, now=self._clock())
+        except StorageUnavailable:
+            return False
+        return True

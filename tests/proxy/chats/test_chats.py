@@ -87,6 +87,20 @@ async def test_whoever_is_cancelled_keeps_what_was_written(chats: Chats) -> None
     assert await kept(chats) == [("Hello?", True), ("Hel", False)]
 
 
+async def test_an_answer_is_kept_now_and_then_while_it_is_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.01)
+    chats, store = chats_with(database, StorageUnavailable())
+    async with chats.turn("ann", "1", "Hello?", "m") as answer:
+        answer.add("Hel")
+        await store.kept.wait()
+        assert await kept(chats) == [("Hello?", True), ("Hel", False)]
+        answer.add("lo.")
+        answer.end()
+    assert await kept(chats) == [("Hello?", True), ("Hello.", True)]
+
+
 def test_an_endless_answer_is_kept_up_to_a_limit() -> None:
     answer = Answer()
     for _ in range(3):

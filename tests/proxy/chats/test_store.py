@@ -150,6 +150,8 @@ def test_chats_are_kept_as_a_dictionary_would(location: Location) -> None:
 async def test_questions_that_come_at_once_are_asked_one_by_one(location: Location) -> None:
     proxies = [Database(location), Database(location)]
     stores = [ChatStore(proxy) for proxy in proxies]
+    for store in stores:
+        assert await store.chat("ann", "1") is None
     places = await asyncio.gather(
         *(stores[number % 2].ask("ann", "1", f"question {number}", "m", START) for number in range(20))
     )
