@@ -13,7 +13,7 @@ help: ## list the commands
 
 run: $(VENV)/.installed ## install what is needed, start the proxy with the shipped models (PORT=8080)
 	@set -a; [ ! -f .env ] || . ./.env; set +a; \
-	export SWITCHBOARD_CONFIG="$${SWITCHBOARD_CONFIG:-$(PROFILE)}" SWITCHBOARD_PORTS="$${SWITCHBOARD_PORTS:-$(PORT)}" \
+	export SWITCHBOARD_CONFIG="$${SWITCHBOARD_CONFIG:-$(PROFILE)}" SWITCHBOARD_LISTEN="$${SWITCHBOARD_LISTEN:-127.0.0.1:$(PORT)}" \
 	       SWITCHBOARD_LOG_FORMAT="$${SWITCHBOARD_LOG_FORMAT:-console}"; \
 	exec $(BIN)/python -m proxy serve --greet
 

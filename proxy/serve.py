@@ -16,6 +16,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from backends import REMOTE
 from backends.inprocess.cuda import device_count
+from proxy.address import Address
 from proxy.app import build_app
 from proxy.hello import hello
 from proxy.http.server import Limits, Runner
@@ -59,9 +60,9 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        for port in settings.ports:
-            await _listen(runner, settings.host, port)
-        addresses = [f"http://{host}:{port}" for host, port, *_ in runner.addresses]
+        for address in settings.listen:
+            await _listen(runner, address)
+        addresses = [f"http://{Address(host, port)}" for host, port, *_ in runner.addresses]
         log.info("listening", addresses=addresses, models=[entry.name for entry in registry.models])
         if greet:
             print(hello(addresses[0], registry, keyed=bool(settings.api_keys)), flush=True)
@@ -83,12 +84,12 @@ def make_runner(app: web.Application) -> web.AppRunner:
     return Runner(app, app[REFUSE], limits, SHUTDOWN_SECONDS)
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def _listen(runner: web.AppRunner, address: Address) -> None:
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
     except OSError as error:
         reason = error.strerror or error
-        raise StartError(f"cannot listen on {host}:{port}: {reason}. Choose others with SWITCHBOARD_PORTS.") from error
+        raise StartError(f"cannot listen on {address}: {reason}. Choose another with SWITCHBOARD_LISTEN.") from error
 
 
 def _check_parser() -> None:

@@ -6,7 +6,6 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,6 +14,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from proxy.address import Address, is_loopback
 
 MIN_SECRET_BYTES = 32  # as many as SHA-256 has (RFC 7518, section 3.2)
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -39,9 +40,10 @@ class Settings(BaseSettings):
     )
 
     # Listening
-    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs API keys.")
-    ports: Annotated[tuple[int, ...], NoDecode] = Field(
-        (8080,), description="Ports to listen on, comma-separated; the same door behind each (0 = any free one)."
+    listen: Annotated[tuple[Address, ...], NoDecode] = Field(
+        (Address("127.0.0.1", 8080),),
+        description="Where to listen: `host:port`, IPv6 as `[::1]:8080`, several comma-separated; anything but loopback "
+        "needs API keys.",
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
@@ -193,10 +195,12 @@ class Settings(BaseSettings):
         description="pyannote pipeline (directory or hub id) that says who speaks, on request.",
     )
 
-    @field_validator("ports", mode="before")
+    @field_validator("listen", mode="before")
     @classmethod
-    def _split_ports(cls, value: object) -> object:
-        return tuple(int(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    def _read_addresses(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(Address.read(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("api_keys", "allowed_origins", mode="before")
     @classmethod
@@ -218,26 +222,19 @@ class Settings(BaseSettings):
             raise ValueError("write postgresql://user:password@host/name or sqlite:///path")
         return value
 
-    @field_validator("ports")
+    @field_validator("listen")
     @classmethod
-    def _ports_exist(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or any(not 0 <= port <= 65535 for port in value):
-            raise ValueError("name at least one port between 0 and 65535")
+    def _somewhere(cls, value: tuple[Address, ...]) -> tuple[Address, ...]:
+        if not value:
+            raise ValueError("name at least one address, as 127.0.0.1:8080")
+        if twice := [address for address in value if address.port and value.count(address) > 1]:
+            raise ValueError(f"{twice[0]} is there twice")
         return value
 
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the door."""
-        return _is_loopback(self.host)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return all(address.loopback for address in self.listen)
 
 
 def load_settings() -> Settings:
@@ -249,8 +246,9 @@ def load_settings() -> Settings:
         lines = [f"{_variable(str(item['loc'][0]))}: {item['msg']}{_shown(item)}" for item in error.errors()]
         raise SettingsError("\n".join(lines)) from None
     if not (settings.loopback or settings.api_keys or settings.open_without_keys):
+        reachable = ", ".join(str(address) for address in settings.listen if not address.loopback)
         raise SettingsError(
-            f"SWITCHBOARD_HOST={settings.host} is reachable from other machines, and SWITCHBOARD_API_KEYS is empty. "
+            f"SWITCHBOARD_LISTEN: {reachable} is reachable from other machines, and SWITCHBOARD_API_KEYS is empty. "
             "Set keys, listen on 127.0.0.1, or say SWITCHBOARD_OPEN_WITHOUT_KEYS=true."
         )
     _refuse_weak_tokens(settings)
@@ -301,7 +299,7 @@ def _refuse_weak_tokens(settings: Settings) -> None:
 
 def _fetched_safely(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

@@ -150,7 +150,7 @@ def switchboard(
         text = _SWITCHBOARD.format(model=model, engine=engine, source=source.resolve())
         environment = {
             "SWITCHBOARD_CONFIG": write(place, "switchboard.toml", text),
-            "SWITCHBOARD_PORTS": str(place.port),
+            "SWITCHBOARD_LISTEN": f"127.0.0.1:{place.port}",
             "SWITCHBOARD_DATA": str(place.directory / "data"),
         }
         return Start((place.switchboard_python, "-m", "proxy", "serve"), {**environment, **ONE_THREAD})

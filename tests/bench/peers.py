@@ -139,7 +139,7 @@ def _switchboard(place: Place) -> Start:
     config = write(place, "switchboard.toml", _SWITCHBOARD.format(engine=place.engine, alias=ALIAS))
     environment = {
         "SWITCHBOARD_CONFIG": config,
-        "SWITCHBOARD_PORTS": str(place.port),
+        "SWITCHBOARD_LISTEN": f"127.0.0.1:{place.port}",
         "SWITCHBOARD_API_KEYS": KEY,
         "SWITCHBOARD_DATA": str(place.directory / "data"),
     }

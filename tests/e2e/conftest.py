@@ -52,7 +52,7 @@ class Command:
 @asynccontextmanager
 async def serving(**settings: str) -> AsyncIterator[Command]:
     """`switchboard serve` on a free port, logging JSON."""
-    process = await start("serve", {"SWITCHBOARD_PORTS": "0", **settings})
+    process = await start("serve", {"SWITCHBOARD_LISTEN": "127.0.0.1:0", **settings})
     command = Command(process)
     try:
         listening = await command.until("listening")

@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 port=$(.venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
-SWITCHBOARD_CONFIG=backends/nano/switchboard.toml SWITCHBOARD_PORTS=$port SWITCHBOARD_DATA=$work/data \
+SWITCHBOARD_CONFIG=backends/nano/switchboard.toml SWITCHBOARD_LISTEN=127.0.0.1:$port SWITCHBOARD_DATA=$work/data \
   .venv/bin/python -m proxy serve >"$work/log" 2>&1 &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server || true; rm -rf "$work"' EXIT

@@ -144,7 +144,7 @@ async def test_keys_that_are_of_no_use_are_told_at_start(tmp_path: Path, content
     path = tmp_path / "keys.json"
     if content is not None:
         path.write_text(content)
-    process = await start("serve", {"SWITCHBOARD_PORTS": "0", "SWITCHBOARD_JWT_JWKS": str(path)})
+    process = await start("serve", {"SWITCHBOARD_LISTEN": "127.0.0.1:0", "SWITCHBOARD_JWT_JWKS": str(path)})
     async with asyncio.timeout(30):
         _, errors = await process.communicate()
     assert process.returncode == 2

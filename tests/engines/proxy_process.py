@@ -22,7 +22,7 @@ def proxy_process(config: str, directory: Path) -> Iterator[str]:
     file.write_text(config, encoding="utf-8")
     environment = {
         "SWITCHBOARD_CONFIG": str(file),
-        "SWITCHBOARD_PORTS": "0",
+        "SWITCHBOARD_LISTEN": "127.0.0.1:0",
         "SWITCHBOARD_DATA": str(directory / "data"),
         "SWITCHBOARD_DRAIN_SECONDS": "1",
     }

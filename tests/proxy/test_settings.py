@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.address import Address
 from proxy.settings import Settings, SettingsError, load_settings
 
 
 def test_defaults_are_the_contracts_and_loopback() -> None:
     settings = load_settings()
-    assert (settings.host, settings.ports) == ("127.0.0.1", (8080,))
+    assert settings.listen == (Address("127.0.0.1", 8080),)
     assert settings.lx_asr_model == "openai/whisper-tiny.en"
     assert settings.lx_device == "auto"
     assert settings.api_keys == ()
 
 
 def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SWITCHBOARD_PORTS", "8000, 5000,8080")
+    monkeypatch.setenv("SWITCHBOARD_LISTEN", "127.0.0.1:8000, [::1]:5000,localhost:8080,")
     monkeypatch.setenv("SWITCHBOARD_API_KEYS", "one, two,")
     settings = load_settings()
-    assert settings.ports == (8000, 5000, 8080)
+    assert settings.listen == (Address("127.0.0.1", 8000), Address("::1", 5000), Address("localhost", 8080))
     assert [key.get_secret_value() for key in settings.api_keys] == ["one", "two"]
 
 
@@ -43,10 +44,12 @@ def test_keys_are_not_shown() -> None:
     assert "hush" not in repr(Settings.model_validate({"api_keys": "hush"}))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "gpu-box"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.168.1.7", "gpu-box"])
 def test_beyond_loopback_without_keys_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    monkeypatch.setenv("SWITCHBOARD_HOST", host)
-    with pytest.raises(SettingsError, match=r"SWITCHBOARD_API_KEYS is empty.*SWITCHBOARD_OPEN_WITHOUT_KEYS=true"):
+    monkeypatch.setenv("SWITCHBOARD_LISTEN", f"127.0.0.1:8080,{host}:8080")
+    with pytest.raises(
+        SettingsError, match=r":8080 is reachable .*API_KEYS is empty.*SWITCHBOARD_OPEN_WITHOUT_KEYS=true"
+    ):
         load_settings()
 
 
@@ -56,29 +59,31 @@ def test_beyond_loopback_without_keys_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_beyond_loopback_with_keys_or_in_so_many_words(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    monkeypatch.setenv("SWITCHBOARD_HOST", "0.0.0.0")
+    monkeypatch.setenv("SWITCHBOARD_LISTEN", "127.0.0.1:80,0.0.0.0:80")
     monkeypatch.setenv(variable, value)
     assert not load_settings().loopback
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost"])
 def test_loopback_needs_no_keys(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    monkeypatch.setenv("SWITCHBOARD_HOST", host)
+    monkeypatch.setenv("SWITCHBOARD_LISTEN", f"{host}:0")
     assert load_settings().loopback
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SWITCHBOARD_PORT", "1")
-    with pytest.raises(SettingsError, match=r"SWITCHBOARD_PORT is not a setting. Did you mean SWITCHBOARD_PORTS\?"):
+    monkeypatch.setenv("SWITCHBOARD_LISTENS", "1")
+    with pytest.raises(SettingsError, match=r"SWITCHBOARD_LISTENS is not a setting. Did you mean SWITCHBOARD_LISTEN\?"):
         load_settings()
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("SWITCHBOARD_PORTS", "http"),
-        ("SWITCHBOARD_PORTS", "70000"),
-        ("SWITCHBOARD_PORTS", ""),
+        ("SWITCHBOARD_LISTEN", "8080"),
+        ("SWITCHBOARD_LISTEN", "127.0.0.1:70000"),
+        ("SWITCHBOARD_LISTEN", "::1:8080"),
+        ("SWITCHBOARD_LISTEN", "127.0.0.1:8080,127.0.0.1:8080"),
+        ("SWITCHBOARD_LISTEN", ""),
         ("SWITCHBOARD_DRAIN_SECONDS", "-1"),
         ("SWITCHBOARD_LOG_LEVEL", "loud"),
         ("LX_DEVICE", "tpu"),

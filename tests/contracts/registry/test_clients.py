@@ -28,7 +28,11 @@ async def door(tmp_path: Path) -> AsyncIterator[str]:
     """A proxy on port 5000; what its clients know as gpt2 is the shipped model."""
     config = tmp_path / "switchboard.toml"
     config.write_text(CONFIG)
-    settings = {"SWITCHBOARD_CONFIG": str(config), "SWITCHBOARD_DATA": str(tmp_path), "SWITCHBOARD_PORTS": "5000"}
+    settings = {
+        "SWITCHBOARD_CONFIG": str(config),
+        "SWITCHBOARD_DATA": str(tmp_path),
+        "SWITCHBOARD_LISTEN": "127.0.0.1:5000",
+    }
     async with serving(**settings) as command:
         yield command.url
 

@@ -29,7 +29,7 @@ async def proxy(location: Location, directory: Path) -> AsyncIterator[tuple[asyn
     """A proxy in a process of its own, and its base URL; killed at the end, if it is not dead already."""
     url = location.url if isinstance(location, Postgres) else f"sqlite:///{location.path}"
     environment = {
-        "SWITCHBOARD_PORTS": "0",
+        "SWITCHBOARD_LISTEN": "127.0.0.1:0",
         "SWITCHBOARD_DATA": str(directory),
         "SWITCHBOARD_DATABASE_URL": url,
         "SWITCHBOARD_MAX_SESSIONS": "1000000",
