@@ -32,7 +32,7 @@ async def status(http: aiohttp.ClientSession, method: str, path: str, token: str
         ({"api_keys": "key,other"}, {"key": 200, "other": 200, TOKEN: 401}, {"key": 200, TOKEN: 401}),
         ({"jwt_secret": SECRET}, {TOKEN: 200, "key": 401}, {TOKEN: 200, "key": 200}),
         ({}, {TOKEN: 200, "any": 200}, {"any": 200}),
-        ({"host": "0.0.0.0", "open_without_keys": True}, {TOKEN: 401, "any": 401}, {"any": 200}),
+        ({"listen": "0.0.0.0:8080", "open_without_keys": True}, {TOKEN: 401, "any": 401}, {"any": 200}),
     ],
     ids=["tokens and keys", "keys", "tokens", "open", "open to all"],
 )
