@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import orjson
@@ -179,9 +179,3 @@ def _without_null(schema: JsonObject) -> JsonObject:
     if isinstance(alone, dict) and "$ref" not in alone:
         return {**alone, **others, "nullable": True}
     return {**others, "anyOf": rest, "nullable": True}
-
-
-def undocumented(routes: Iterable[tuple[str, str]], contracts: Sequence[Contract]) -> set[tuple[str, str]]:
-    """Methods and paths that differ between the routes of an app and what the contracts describe."""
-    described = {(operation.method, operation.path) for contract in contracts for operation in contract.operations()}
-    return {(method, re.sub(r"{(\w+):[^}]*}", r"{\1}", path)) for method, path in routes} ^ described
