@@ -103,6 +103,11 @@ class Generation(Params):
     remove_invalid_values: bool = False
     use_cache: bool = True
 
+    def given(self) -> dict[str, object]:
+        """The keyword arguments that were said; a length of the whole takes the place of a pipeline's default for what is new."""
+        said = super().given()
+        return {"max_new_tokens": None, **said} if "max_length" in said else said
+
     @model_validator(mode="after")
     def _possible(self) -> Generation:
         said = self.model_fields_set
@@ -251,7 +256,7 @@ class SpeechRecognition(Whispering, Batched):
 
     return_timestamps: bool | Literal["char", "word"] = False
     return_language: bool = False
-    chunk_length_s: Annotated[float, Field(ge=0, le=3600)] = 0
+    chunk_length_s: Annotated[float, Field(ge=1, le=3600)] = 30
     stride_length_s: (
         Annotated[float, Field(ge=0, le=600)]
         | Annotated[list[Annotated[float, Field(ge=0, le=600)]], Field(min_length=2, max_length=2)]

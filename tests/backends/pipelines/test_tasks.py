@@ -107,6 +107,12 @@ def test_params_are_passed_on_as_they_were_said() -> None:
     assert given("text-classification", {}) == {}
 
 
+@pytest.mark.parametrize("task", ["text-generation", "summarization"])
+def test_a_length_of_the_whole_is_not_overruled_by_a_pipelines_default(task: str) -> None:
+    assert given(task, {"max_length": 9}) == {"max_length": 9, "max_new_tokens": None}
+    assert given(task, {"max_length": 9, "max_new_tokens": 3}) == {"max_length": 9, "max_new_tokens": 3}
+
+
 GENERATING = (params.Generation, params.Whispering)
 # Whisper's own arguments of generate(), and one that the pipeline of transformers 4 had.
 OWN_WORDS = {

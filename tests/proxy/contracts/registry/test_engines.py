@@ -1,0 +1,99 @@
+"""`generate` on each engine that serves text: what vLLM and TGI are told, and what comes back, the shipped model included."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+import backends
+from proxy.registry.config import load_registry
+from proxy.registry.models import Registry
+from proxy.settings import Settings
+from tests.engines.tgi_double import TgiDouble
+from tests.engines.vllm_double import VllmDouble
+from tests.proxy.contracts.openai.conftest import remote
+from tests.proxy.contracts.registry.conftest import Body, Client
+from tests.support import serve_app
+
+NANO = Path(backends.__file__).parent / "nano" / "switchboard.toml"
+OPTIONS = {"max_new_tokens": 7, "temperature": 0.5, "top_p": 0.8, "top_k": 9, "repetition_penalty": 1.3}
+ASK: Body = {"model_id": "tiny", "prompt": "The future is"}
+
+
+@pytest.fixture(autouse=True)
+def imported() -> None:
+    """The door is opened within the loop here, where imports would block it."""
+    import_module("backends.tgi.backend")
+
+
+@asynccontextmanager
+async def opened(registry: Registry) -> AsyncIterator[Client]:
+    async with serve_app(registry) as url, aiohttp.ClientSession() as http:
+        yield Client(http, url)
+
+
+async def test_vllm_is_told_every_option() -> None:
+    async with VllmDouble() as engine, opened(remote("vllm", engine.url, engine.model)) as ask:
+        status, body = await ask("POST", "/generate", {**ASK, **OPTIONS})
+        assert (status, bool(body["response"]), body["parameters"]) == (200, True, {**OPTIONS, "do_sample": True})
+        told = engine.requests[-1]
+        assert told.path == "/v1/completions"
+        names = {**OPTIONS, "max_tokens": OPTIONS["max_new_tokens"], "prompt": "The future is"}
+        del names["max_new_tokens"]
+        assert {name: told.json[name] for name in names} == names
+        await ask("POST", "/generate", {**ASK, "do_sample": False})
+        assert engine.requests[-1].json["temperature"] == 0
+        assert engine.requests[-1].json["max_tokens"] == 100
+        await ask("PUT", "/models/tiny", {"model_type": "conversational"})
+        await ask("POST", "/generate", ASK)
+        assert engine.requests[-1].path == "/v1/chat/completions"
+        assert (await ask("POST", "/models/tiny/load"))[1]["device"] == "remote"
+        assert (await ask("GET", "/cache"))[1]["cached_models"] == {}
+
+
+async def test_tgi_is_told_every_option() -> None:
+    async with TgiDouble() as engine, opened(remote("tgi", engine.url, "tiny")) as ask:
+        status, body = await ask("POST", "/generate", {**ASK, **OPTIONS})
+        assert (status, body["response"].strip()) == (200, "I heard: The future is")
+        told = engine.requests[-1].body
+        assert told is not None
+        parameters = told["parameters"]
+        assert isinstance(parameters, dict)
+        assert {name: parameters[name] for name in OPTIONS} == OPTIONS
+        assert (await ask("POST", "/generate", {**ASK, "do_sample": False}))[0] == 200
+        # Its chats have no top_k: what only a default asks for is left out, what the caller asks for is refused.
+        await ask("PUT", "/models/tiny", {"model_type": "conversational"})
+        status, body = await ask("POST", "/generate", ASK)
+        assert (status, "top_k" in body["parameters"]) == (200, False)
+        status, body = await ask("POST", "/generate", {**ASK, "top_k": 5})
+        assert (status, "top_k" in body["error"]) == (400, True)
+
+
+@pytest.fixture
+def shipped() -> Registry:
+    """What `make run` configures."""
+    return load_registry(Settings(config=NANO))
+
+
+async def test_the_shipped_models_answer(shipped: Registry) -> None:
+    async with opened(shipped) as ask:
+        listed = {model["model_id"]: model["model_type"] for model in (await ask("GET", "/models"))[1]["models"]}
+        assert {"nano-chat": "conversational", "nano-translate": "translation"}.items() <= listed.items()
+        question = {"model_id": "nano-chat", "prompt": "What is the capital of France?", "do_sample": False}
+        assert (await ask("POST", "/generate", question))[1]["response"] == "The capital of France is Paris."
+        sent = {"model_id": "nano-translate", "task": "translation", "inputs": "The sister drinks the coffee."}
+        _, body = await ask("POST", "/pipeline", {**sent, "src_lang": "en", "tgt_lang": "fr"})
+        assert body["results"] == [{"translation_text": "La sœur boit le café."}]
+        sent = {"model_id": "nano-chat", "task": "text-generation", "inputs": "Once upon a time"}
+        _, body = await ask("POST", "/pipeline", {**sent, "max_length": 20, "num_return_sequences": 1})
+        assert body["results"] == [{"generated_text": body["results"][0]["generated_text"]}]
+        assert len(body["results"][0]["generated_text"]) < 100
+        _, body = await ask("GET", "/cache")
+        assert body["cached_pipelines"] == ["nano-chat_text-generation"]
+        assert (await ask("DELETE", "/cache"))[0] == 200
+        assert (await ask("GET", "/cache"))[1]["total_cached"] == 0
