@@ -50,7 +50,8 @@ def place(entry: ModelEntry, engine: EngineSpec, wanted: Compute, *, cuda: bool)
         compute_type=other.compute_type,
         cpu_threads=other.cpu_threads,
     )
-    return replace(entry, spec=spec)
+    # What is preloaded never leaves the memory; what a session wants must.
+    return replace(entry, spec=spec, preload=False)
 
 
 def wished(engine: EngineSpec, wanted: Compute, *, cuda: bool) -> EngineSpec:

@@ -11,7 +11,7 @@ from aiohttp import ClientSession, FormData
 
 import backends
 from backends import REMOTE
-from backends.base import Backend, EngineSpec, ModelSpec
+from backends.base import Backend, EngineSpec, ModelSpec, Report
 from backends.types import Event, Request, Segment, Speech, Transcribe, Translate, Translated
 from proxy.registry.models import ModelEntry, Registry
 from tests.support import ScriptedBackend, serve_app
@@ -52,9 +52,18 @@ def registry(**engines: EngineSpec) -> Registry:
 
 @dataclass
 class Spy(ScriptedBackend):
-    """A backend that notes the model beside each request."""
+    """A backend that notes the model beside each request, and which models are loaded."""
 
     models: list[ModelSpec] = field(default_factory=list)
+    loaded: set[ModelSpec] = field(default_factory=set)
+
+    async def load(self, model: ModelSpec, report: Report) -> None:
+        """At once."""
+        self.loaded.add(model)
+
+    async def unload(self, model: ModelSpec) -> None:
+        """At once."""
+        self.loaded.discard(model)
 
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Play the script."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 import pytest
@@ -366,3 +368,17 @@ async def test_what_an_engine_elsewhere_cannot_be_told_is_refused_by_name() -> N
         assert error["error"]["param"] == "asr.parameters.beam_size"
         refused = await client.refused(sid, {"asr": {"model_id": "ears-gpu"}})
         assert (refused["code"], refused["details"]["field"]) == ("CONFIGURATION_ERROR", "asr.parameters.beam_size")
+
+
+async def test_what_sessions_have_loaded_leaves_by_the_same_rules() -> None:
+    """Loads of their own are models to the limit, also where the model that they are of is preloaded and stays."""
+    models = registry()
+    models = replace(models, models=tuple(replace(model, preload=model.name == "ears") for model in models.models))
+    async with opened(models, lx_model_cache_size=1) as client:
+        for compute in ({"compute_type": "int8"}, {"cpu_threads": 1}, {"compute_type": "int8", "cpu_threads": 1}):
+            await asr_header(client, await client.session(asr={"compute_config": compute}))
+        await client.call("POST", "/asr", data=upload())
+        async with asyncio.timeout(10):
+            while len(client.spy.loaded) > 2:  # noqa: ASYNC110 - what leaves, which no request waits for
+                await asyncio.sleep(0.01)
+        assert {model.variant for model in client.spy.loaded} == {"", "cpu-int8-1threads"}

@@ -219,7 +219,8 @@ def test_what_the_engine_does_anyway_is_no_other_load(engine: EngineSpec, wanted
 def test_what_it_does_not_is_a_load_beside_the_engines_own(
     engine: EngineSpec, wanted: Compute, here: Surroundings, variant: str, compute_type: str
 ) -> None:
-    other = place(EARS, engine, wanted, cuda=here.machine.cuda)
+    other = place(replace(EARS, preload=True), engine, wanted, cuda=here.machine.cuda)
+    assert not other.preload
     assert (other.spec.variant, other.spec.compute_type) == (variant, compute_type)
     assert other.spec.device == (wanted.device or engine.device)
     assert other.spec.cpu_threads == wanted.cpu_threads
