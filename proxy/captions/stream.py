@@ -50,7 +50,7 @@ class Stream:
                 listening = tasks.create_task(self._hearing.listen(audio))
                 tasks.create_task(self._caption())
                 tasks.create_task(self._translate())
-        except* (ApiError, BackendError) as failed:
+        except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return listening.result()
 

@@ -10,8 +10,8 @@ from proxy.events.values import Event
 
 RING = 256
 """Events kept of each session, and as many of those that concern everybody."""
-SESSIONS = 1024
-"""Sessions whose past is kept; of others it is forgotten, and those who ask for it are told so."""
+MOST = 16_384
+"""Events kept of all sessions; beyond them, those of the sessions that were quiet longest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,9 @@ class Ring:
             if oldest.event.subject is not None:
                 self._latest.pop((oldest.event.kind, oldest.event.subject), None)
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def after(self, seq: int) -> list[Record]:
         """The records behind a place."""
         return [record for record in self._records.values() if record.seq > seq]
@@ -68,10 +71,10 @@ class Ring:
 class Past:
     """The rings of all sessions, and the one of what concerns everybody. first: the seq before which nothing is known."""
 
-    def __init__(self, first: int, *, ring: int = RING, sessions: int = SESSIONS) -> None:
+    def __init__(self, first: int, *, ring: int = RING, most: int = MOST) -> None:
         self._size = ring
-        self._sessions = sessions
-        self._first = first
+        self._most = most
+        self._count = 0
         self._everybody = Ring(ring, first - 1)
         self._rings: OrderedDict[str, Ring] = OrderedDict()
         self._forgotten = first - 1
@@ -83,11 +86,16 @@ class Past:
         if record.sid is None:
             self._everybody.add(record)
             return
-        ring = self._rings.pop(record.sid, None) or Ring(self._size, self._forgotten)
+        ring = self._rings.pop(record.sid, None)
+        if ring is None:
+            ring = Ring(self._size, self._forgotten)
+        self._count -= len(ring)
         ring.add(record)
+        self._count += len(ring)
         self._rings[record.sid] = ring
-        if len(self._rings) > self._sessions:
+        while self._count > self._most:
             _, dropped = self._rings.popitem(last=False)
+            self._count -= len(dropped)
             self._forgotten = max(self._forgotten, dropped.last)
 
     def after(self, seq: int, sid: str | None) -> Missed:
@@ -103,4 +111,5 @@ class Past:
 
     def forget(self, sid: str) -> None:
         """Drop a session's ring: the session is no more, and nobody will ask."""
-        self._rings.pop(sid, None)
+        if (ring := self._rings.pop(sid, None)) is not None:
+            self._count -= len(ring)

@@ -95,6 +95,8 @@ class Captions:
             )
         )
         self._task = asyncio.create_task(self._run(name, self._live, stack), name=f"captions {name}")
+        # Cancelled before its first step, it would never come to its end, and the stream would count for ever.
+        await asyncio.sleep(0)
 
     async def hear(self, data: bytes) -> None:
         """Audio. Waits while the stream is behind: the client is then not read from. Raises INVALID, once, without a stream."""

@@ -17,11 +17,13 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from proxy.errors import ApiError
 from proxy.http import websocket
 from proxy.http.websocket import Goodbye, bearer_of, check_origin, race
 from proxy.registry.models import Registry
+from proxy.settings import Settings
 from tests.support import serve_app
 
 NOTHING = Registry()
@@ -77,6 +79,12 @@ def test_other_pages_may_not(origin: str, host: str) -> None:
 
 def test_unless_they_are_allowed() -> None:
     assert not refused("https://b", "a", "https://b") and refused("https://b:1", "a", "https://b")
+
+
+@pytest.mark.parametrize("origin", ["b", "https://b/", "https://B", "*", "null", "ws://b", "https://b:port"])
+def test_what_is_no_origin_cannot_be_allowed(origin: str) -> None:
+    with pytest.raises(ValidationError, match="is no origin"):
+        Settings.model_validate({"allowed_origins": f"https://a, {origin}"})
 
 
 @given(st.text(max_size=30), st.text(max_size=30))

@@ -47,6 +47,39 @@ async def test_at_the_deadline_what_is_left_is_cut() -> None:
     assert request.cancelled()
 
 
+async def test_who_stays_is_told_to_leave_and_waited_for() -> None:
+    traffic = Traffic()
+    waits = asyncio.Event()
+
+    async def stay() -> None:
+        with traffic.staying():
+            await traffic.leaving.wait()
+            await waits.wait()
+
+    staying = asyncio.create_task(stay())
+    await asyncio.sleep(0)
+    assert not +traffic.in_flight
+    draining = asyncio.create_task(traffic.drain(60))
+    await asyncio.sleep(0.01)
+    assert traffic.leaving.is_set() and not draining.done()
+    waits.set()
+    assert await draining and staying.done()
+
+
+async def test_who_stays_too_long_is_cut() -> None:
+    traffic = Traffic()
+
+    async def stay() -> None:
+        with traffic.staying():
+            await asyncio.Event().wait()
+
+    staying = asyncio.create_task(stay())
+    await asyncio.sleep(0)
+    assert not await traffic.drain(0.01)
+    await traffic.cut()
+    assert staying.cancelled()
+
+
 def test_loading_is_a_reason_too() -> None:
     traffic = Traffic()
     traffic.preloading = True
