@@ -56,9 +56,9 @@ class Pipeline:
 
     @property
     def probe(self) -> Translate:
-        """A tiny request that the model can surely serve."""
+        """A tiny request that the model can surely serve; of a letter, since what has none is not translated at all."""
         pair = self._family.some_pair
-        return Translate(texts=("1",), source=pair.source, target=pair.target, max_new_tokens=4)
+        return Translate(texts=("a",), source=pair.source, target=pair.target, max_new_tokens=4)
 
     def plan(self, request: Translate) -> Plan:
         """Check a request against the model, without running it. Raises Invalid(param)."""

@@ -129,8 +129,9 @@ class Loader:
                 raise self._failed(attempt, LoadTimedOut(message, retry_after=5.0)) from error
             raise self._failed(attempt, _unexpected(name)) from error
         except Exception as error:
+            failed = self._failed(attempt, _unexpected(name))
             self._log.exception("unexpected error in a load", model=name)
-            raise self._failed(attempt, _unexpected(name)) from error
+            raise failed from error
         loaded = await self._learned(attempt, loaded)
         self._log.info(
             "model ready", model=name, seconds=round(loaded.seconds, 2), memory_mb=_rounded(loaded.memory_mb)

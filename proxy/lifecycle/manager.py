@@ -85,8 +85,8 @@ class LifecycleManager:
         started = clock()
         try:
             yield
-        except BackendError as error:
-            if is_models_failure(error):
+        except Exception as error:
+            if not isinstance(error, BackendError) or is_models_failure(error):
                 place.figures.failed()
             raise
         else:
@@ -144,10 +144,11 @@ class LifecycleManager:
 
     async def try_out(self, entry: ModelEntry) -> float | None:
         """Seconds that a tiny request took, really served; None where its engine knows none. Raises BackendError."""
+        clock = asyncio.get_running_loop().time
         async with self.use(entry):
-            started = asyncio.get_running_loop().time()
+            started = clock()
             served = await run_probe(self._engines[entry.engine], entry.spec)
-            return asyncio.get_running_loop().time() - started if served else None
+            return clock() - started if served else None
 
     async def engine_health(self, entry: ModelEntry) -> Health:
         """What its engine says of itself."""

@@ -15,11 +15,10 @@ SECONDS = 5.0
 class Watch:
     """Has one spare model go at each look, while more of the memory is in use than the rules allow."""
 
-    def __init__(self, floor: Floor, gauge: Gauge, rules: Rules, *, every: float = SECONDS) -> None:
+    def __init__(self, floor: Floor, gauge: Gauge, rules: Rules) -> None:
         self._floor = floor
         self._gauge = gauge
         self._rules = rules
-        self._every = every
         self._task: asyncio.Task[None] | None = None
 
     def keep(self) -> None:
@@ -34,11 +33,11 @@ class Watch:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _look(self) -> None:
-        await asyncio.sleep(self._every)
+        await asyncio.sleep(SECONDS)
         while any(not resident.pinned for resident in self._floor.residents()):
             room = await self._gauge.room()
             if room.used > self._rules.pressure * room.total:
                 order = leaving_order(self._floor.residents(), self._rules.limits.policy)
                 for resident in [resident for resident in order if resident.spare][:1]:
                     self._floor.relieve(resident.key)
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from backends.base import Backend, ModelSpec, Probing
+from backends.errors import BackendError, Broken
 
 
 async def run_probe(backend: Backend, model: ModelSpec) -> bool:
@@ -14,7 +15,13 @@ async def run_probe(backend: Backend, model: ModelSpec) -> bool:
     request = await backend.probe(model)
     if request is None:
         return False
-    async with aclosing(backend.run(model, request)) as events:
-        async for _ in events:
-            pass
+    try:
+        async with aclosing(backend.run(model, request)) as events:
+            async for _ in events:
+                pass
+    except BackendError:
+        raise
+    except Exception as error:
+        # Whatever it is, it is what was to be found out.
+        raise Broken(f"{model.label} failed at a tiny request; it is damaged, or its engine is.") from error
     return True

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from backends.errors import BackendError
 from backends.types import JsonObject
-from proxy.contracts.models.named import named_model
+from proxy.contracts.models.named import named_model, refuse_options
 from proxy.contracts.models.sessions import timestamp
 from proxy.contracts.models.status import DEGRADED_FROM
 from proxy.keys import LIFECYCLE
@@ -44,6 +44,7 @@ def routes() -> Iterable[web.RouteDef]:
 async def check_health(request: web.Request) -> web.Response:
     """`POST /api/models/{model_id}/health-check`: a ModelHealthCheckResponse. It loads nothing that is not loaded."""
     entry = await named_model(request)
+    await refuse_options(request)
     lifecycle = request.app[LIFECYCLE]
     tried = await _tried(lifecycle, entry)
     room, now = await lifecycle.gauge.room(), datetime.now(UTC)

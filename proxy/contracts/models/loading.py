@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from backends.types import Json, JsonObject
-from proxy.contracts.models.named import named_model, telling
+from proxy.contracts.models.named import named_model, refuse_options, telling
 from proxy.contracts.models.sessions import timestamp
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
@@ -75,7 +75,7 @@ async def load_model(request: web.Request) -> web.Response:
 async def unload_model(request: web.Request) -> web.Response:
     """`POST /api/models/{model_id}/unload`: an UnloadModelResponse, when its running requests have ended and it is gone."""
     entry = await named_model(request)
-    await _refuse_body(request)
+    await refuse_options(request)
     lifecycle = request.app[LIFECYCLE]
     place = lifecycle.place(entry)
     if place.remote:
@@ -148,13 +148,6 @@ async def _body(request: web.Request) -> LoadModelRequest:
         path = ".".join(map(str, first["loc"]))[:200]
         said = "it is not known here; leave it out" if first["type"] == "extra_forbidden" else first["msg"]
         raise ApiError(ErrorCode.INVALID, f"Invalid `{path}`: {said}.", param=path) from error
-
-
-async def _refuse_body(request: web.Request) -> None:
-    """An unload takes no options. Raises INVALID."""
-    data = (await read_json(request))[1] if request.can_read_body else {}
-    for name in data:
-        raise ApiError(ErrorCode.INVALID, f"`{name[:100]}` is not known here; leave it out.", param=name[:100])
 
 
 def _json(body: JsonObject) -> web.Response:

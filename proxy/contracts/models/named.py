@@ -9,6 +9,7 @@ from aiohttp import web
 
 from backends.errors import BackendError, NoDevice
 from proxy.errors import ApiError, ErrorCode, from_backend
+from proxy.http.body import read_json
 from proxy.keys import CATALOG, DISPATCHER
 from proxy.registry.catalog import SpeechFacts
 from proxy.registry.models import ModelEntry
@@ -26,6 +27,13 @@ async def named_model(request: web.Request) -> ModelEntry:
             return router.any(name, "transcription" if isinstance(facts, SpeechFacts) else "translation")
     with telling(name):
         return router.find(name)
+
+
+async def refuse_options(request: web.Request) -> None:
+    """For what takes no options: a body may be left out, or be empty. Raises INVALID naming what it says."""
+    data = (await read_json(request))[1] if request.can_read_body else {}
+    for name in data:
+        raise ApiError(ErrorCode.INVALID, f"`{name[:100]}` is not known here; leave it out.", param=name[:100])
 
 
 @contextmanager
