@@ -6,7 +6,8 @@ from aiohttp import web
 
 from proxy.errors import invalid
 from proxy.http.auth import authorization
-from proxy.sessions.sessions import NO_PREFERENCES, Preferences, Sessions
+from proxy.sessions.preferences import NO_PREFERENCES, Preferences
+from proxy.sessions.sessions import Sessions
 
 SESSIONS = web.AppKey("sessions", Sessions)
 

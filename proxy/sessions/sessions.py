@@ -7,22 +7,23 @@ import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from backends.inprocess.cuda import device_count
-from backends.types import Json, JsonObject, Task, Transcribe, Translate
+from backends.types import Json, JsonObject
 from proxy.errors import ApiError, ErrorCode
 from proxy.registry.catalog import Catalog
 from proxy.registry.models import ModelEntry
 from proxy.sessions.chosen import TASKS, Chosen, Restart, Surroundings
 from proxy.sessions.config import ModelConfig, check_change
-from proxy.sessions.effect import relayed_fields, transcribe_defaults, translate_defaults
+from proxy.sessions.effect import transcribe_defaults, translate_defaults
 from proxy.sessions.limits import Machine
 from proxy.sessions.merge import merged
-from proxy.sessions.placing import Compute, compute_of
+from proxy.sessions.placing import compute_of
+from proxy.sessions.preferences import NO_PREFERENCES, Preferences
 from proxy.sessions.values import Session
 from proxy.storage.database import Stored
 
@@ -34,37 +35,6 @@ SHAPE = re.compile("sess_[0-9a-f]{32}")
 
 # A session that was named so recently (of the time for which it may be idle) is not written to again.
 STILL_FRESH = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preferences:
-    """What holds for a request that names a session, where it says nothing itself; without one, nothing does.
-
-    models: those that the session names for a task, or why one is not there any more; transcribe, translate: requests
-    without their audio and texts; said: what the session itself says.
-    """
-
-    session: Session | None = None
-    models: Mapping[Task, str | ApiError] = field(default_factory=dict)
-    transcribe: Transcribe = field(default_factory=lambda: Transcribe(audio=b""))
-    translate: Translate = field(default_factory=lambda: Translate(texts=()))
-    compute: Mapping[Task, Compute] = field(default_factory=dict)
-    said: Mapping[str, Json] = field(default_factory=dict)
-
-    def model(self, task: Task) -> str | None:
-        """The name of the model that the session wants for a task. Raises MODEL_NOT_FOUND for one that has gone."""
-        named = self.models.get(task)
-        if isinstance(named, ApiError):
-            raise named
-        return named
-
-    @property
-    def relayed(self) -> dict[str, str]:
-        """The fields of an audio form that tell an engine elsewhere of it. Raises UNSUPPORTED for what none can be told."""
-        return relayed_fields(self.said)
-
-
-NO_PREFERENCES = Preferences()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.http.sessions import SESSIONS, owner
 from proxy.keys import DISPATCHER
 from proxy.registry.models import ModelEntry
-from proxy.sessions.sessions import Preferences
+from proxy.sessions.preferences import Preferences
 from proxy.storage.errors import StorageUnavailable
 
 

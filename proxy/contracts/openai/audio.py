@@ -20,7 +20,7 @@ from proxy.http.sessions import FIELD, SESSIONS, preferences
 from proxy.http.stream import stream_sse
 from proxy.keys import DISPATCHER, SETTINGS
 from proxy.registry.models import ModelEntry
-from proxy.sessions.sessions import Preferences
+from proxy.sessions.preferences import Preferences
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:

@@ -10,7 +10,8 @@ import pytest
 
 from backends.types import JsonObject, Transcribe, Translate
 from proxy.errors import ApiError, ErrorCode
-from proxy.sessions.sessions import NO_PREFERENCES, Sessions
+from proxy.sessions.preferences import NO_PREFERENCES
+from proxy.sessions.sessions import Sessions
 from proxy.storage.database import Database
 from proxy.storage.location import Location
 from tests.proxy.sessions.world import IDLE, REGISTRY, Clock, sessions
