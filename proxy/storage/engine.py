@@ -6,18 +6,18 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 import asyncpg
-from alembic.util import CommandError
-from sqlalchemy import event, exc
+from sqlalchemy import Connection, event, exc, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from proxy.errors import ApiError
 from proxy.storage.errors import StorageUnavailable
 from proxy.storage.location import Location, Postgres
-from proxy.storage.migrate import Steps, read_steps, upgrade
+from proxy.storage.tables import REVISION
 
 BUSY_SECONDS = 5
 CONNECT_SECONDS = 5.0
@@ -60,11 +60,17 @@ class Engine:
 async def open_engine(location: Location) -> Engine:
     """Connect, and bring the tables up to date. Raises StorageUnavailable."""
     async with _away_told():
-        opened, steps = await asyncio.to_thread(_prepare, location)
+        opened = await asyncio.to_thread(_prepare, location)
     try:
-        async with opened.write() as transaction:
-            await transaction.run_sync(upgrade, steps)
-    except (exc.SQLAlchemyError, CommandError) as error:
+        async with opened.read() as transaction:
+            current = await transaction.run_sync(_revision)
+        if current != REVISION:
+            # Alembic is imported when there is something to do: it costs 10 MB.
+            migrate = await asyncio.to_thread(import_module, "proxy.storage.migrate")
+            steps = await asyncio.to_thread(migrate.read_steps)
+            async with opened.write() as transaction:
+                await transaction.run_sync(migrate.upgrade, steps)
+    except exc.SQLAlchemyError as error:
         await opened.close()
         raise StorageUnavailable from error
     except BaseException:
@@ -73,16 +79,24 @@ async def open_engine(location: Location) -> Engine:
     return opened
 
 
-def _prepare(location: Location) -> tuple[Engine, Steps]:
+def _prepare(location: Location) -> Engine:
     """All that touches files. A new one is for its owner's eyes: there will be people's words in it."""
     if isinstance(location, Postgres):
         engine = _postgres(location)
-        return Engine(engine, engine, nullcontext()), read_steps()
+        return Engine(engine, engine, nullcontext())
     path = location.path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     readers = _sqlite(path, "BEGIN", connections=CONNECTIONS)
-    return Engine(readers, _sqlite(path, "BEGIN IMMEDIATE", connections=1), _Turn()), read_steps()
+    return Engine(readers, _sqlite(path, "BEGIN IMMEDIATE", connections=1), _Turn())
+
+
+def _revision(connection: Connection) -> str | None:
+    """Which migration the database has seen last."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def _postgres(location: Postgres) -> AsyncEngine:

@@ -8,7 +8,10 @@ from typing import TypeAlias
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
+
+from proxy.storage.errors import StorageUnavailable
 
 Steps: TypeAlias = ScriptDirectory
 
@@ -26,7 +29,7 @@ def read_steps() -> Steps:
 def upgrade(connection: Connection, steps: Steps) -> None:
     """Run the steps that this database has not seen, in the transaction that is open; of several proxies one does.
 
-    Raises CommandError for a database that a newer version has written.
+    Raises StorageUnavailable for a database that a newer version has written.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
@@ -34,4 +37,7 @@ def upgrade(connection: Connection, steps: Steps) -> None:
         connection, opts={"fn": lambda current, _: steps._upgrade_revs("head", current)}
     )
     with Operations.context(context):
-        context.run_migrations()
+        try:
+            context.run_migrations()
+        except CommandError as error:
+            raise StorageUnavailable from error

@@ -21,6 +21,9 @@ from sqlalchemy import (
 
 from proxy.storage.errors import Unstorable
 
+REVISION = "0001"
+"""The migration that makes these tables."""
+
 METADATA = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",

@@ -17,7 +17,7 @@ from proxy.storage.database import Database
 from proxy.storage.errors import StorageUnavailable
 from proxy.storage.location import Location, Postgres
 from proxy.storage.migrate import read_steps
-from proxy.storage.tables import METADATA
+from proxy.storage.tables import METADATA, REVISION
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,9 +50,10 @@ async def test_migrations_make_the_tables_that_the_code_knows(database: Database
         assert await tx.run_sync(differences) == []
 
 
-def test_migrations_are_one_line() -> None:
+def test_migrations_are_one_line_up_to_the_tables() -> None:
     steps = read_steps()
-    assert len(steps.get_heads()) == len(steps.get_bases()) == 1
+    assert steps.get_heads() == [REVISION]
+    assert len(steps.get_bases()) == 1
 
 
 async def test_proxies_that_start_at_once_migrate_once(location: Location) -> None:
@@ -77,3 +78,14 @@ async def test_a_database_of_a_newer_version_is_left_alone(location: Location) -
             pass
     assert "9999" in str(lines)
     await database.close()
+
+
+async def test_a_database_that_is_up_to_date_needs_no_migrations(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        database = Database(location)
+        async with database.read():
+            pass
+        await database.close()
+        monkeypatch.setattr("proxy.storage.migrate.read_steps", None)
