@@ -14,6 +14,7 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoImageProcessor,
+    AutoModelForTextToSpectrogram,
     AutoProcessor,
     AutoTokenizer,
     AutoVideoProcessor,
@@ -77,6 +78,12 @@ def load(task: str, directory: Path, *, label: str, device: str, compute_type: s
 def _assembled(task: str, directory: Path, label: str, device: str, compute_type: str) -> Pipeline:
     config = _config(directory, label)
     kind, classes = _kind(task)
+    if task == "text-to-audio" and type(config) in AutoModelForTextToSpectrogram._model_mapping:
+        raise Unsupported(
+            f"{label} makes spectrograms, and what makes sound of them is another model; use one that makes sound itself, such as "
+            "a VITS, Bark or MusicGen.",
+            param="model",
+        )
     network = _network(task, directory, config, classes, label, choose_dtype(compute_type, config, device))
     parts = {name: part for name in _PARTS if (part := _part(kind, name, directory, label, task)) is not None}
     return kind(model=network, task=task, device=torch.device(device), **parts)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from transformers.pipelines import Pipeline
-from transformers.pipelines.base import PipelineException
 
 from backends.errors import BackendError, Broken, Invalid, Unavailable
 from backends.inprocess.audio import SAMPLE_RATE
@@ -19,7 +18,7 @@ from backends.pipelines.results import to_json
 from backends.pipelines.tasks import Asked
 
 RETRY_SHORT_MEMORY = 5.0
-_WRONG = (ValueError, TypeError, KeyError, AttributeError, PipelineException)
+_DEVICE = re.compile(r"CUDA|cuDNN|CUBLAS|cuBLAS|NCCL")
 _TOKEN_PARAMS = (
     "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "eos_token_id",
     "pad_token_id", "decoder_start_token_id",
@@ -48,7 +47,7 @@ class Running:
     def run(self, asked: Asked, left: threading.Event) -> bytes:
         """The result as JSON. left: set when nobody waits any more, which ends the work at the next pass of the model.
 
-        Raises Invalid (what the pipeline or the model refuses), MediaRefused, Unavailable (memory), Broken.
+        Raises Invalid (what the pipeline or the model refuses), MediaRefused, Unavailable (memory), Broken (the device, a result).
         """
         self._left = left
         self._check_tokens(asked.params)
@@ -57,13 +56,16 @@ class Running:
         try:
             with computing_in_turns() as self._give_way:
                 result = self._pipeline(inputs, **asked.params)
-            return to_json(result)
         except _Left:
             return b"null"
         except BackendError:
             raise
-        except Exception as error:
+        except BaseException as error:  # tokenizers panic with exceptions that are no Exception
             raise self._told(error, asked) from error
+        try:
+            return to_json(result)
+        except TypeError as error:
+            raise Broken(f"{self._label} made a result that JSON cannot hold.") from error
 
     def _rate(self) -> int:
         return int(getattr(self._pipeline.feature_extractor, "sampling_rate", None) or SAMPLE_RATE)
@@ -86,14 +88,19 @@ class Running:
                     param=f"{within}.{name}",
                 )
 
-    def _told(self, error: Exception, asked: Asked) -> BackendError:
-        """The error in the caller's words: what they can change, what they can wait for, or that the model failed."""
-        task = asked.task.name
-        if out_of_memory(error) or "can't allocate memory" in str(error):
+    def _told(self, error: BaseException, asked: Asked) -> BackendError:
+        """The error in the caller's words: what they can wait for, that the device failed, or what they can change.
+
+        What a library trips over is what was sent, in a combination that its own checks do not know.
+        """
+        task, words = asked.task.name, str(error)
+        if isinstance(error, Exception) and (out_of_memory(error) or "can't allocate memory" in words):
             return Unavailable(
                 f"{self._label} has too little memory left for this; send less at once, try again later, or unload other models.",
                 retry_after=RETRY_SHORT_MEMORY,
             )
+        if isinstance(error, RuntimeError) and _DEVICE.search(words):
+            return Broken(f"{self._label} failed on these inputs for `{task}`; the server's log has the cause.")
         if isinstance(error, IndexError | RuntimeError) and (limit := self._exceeded(asked.inputs)):
             return Invalid(
                 f"`inputs` hold a text of more tokens than the {limit} that {self._label} reads at once; shorten it, or have it "
@@ -106,11 +113,7 @@ class Running:
                 "send less text.",
                 param="inputs",
             )
-        if isinstance(error, _WRONG):
-            return Invalid(
-                f"{self._label} refuses these inputs or params for `{task}`{_reason(error)}.", param="inputs"
-            )
-        return Broken(f"{self._label} failed on these inputs for `{task}`; the server's log has the cause.")
+        return Invalid(f"{self._label} refuses these inputs or params for `{task}`{_reason(error)}.", param="inputs")
 
     def _exceeded(self, inputs: object) -> int | None:
         """How many tokens the model reads at once, when a text among the inputs has more."""
@@ -145,7 +148,7 @@ def _highest(indices: object) -> int:
     return int(indices.max()) if isinstance(indices, torch.Tensor) and indices.numel() else -1
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The library's own first sentence, where it is short and can hold nothing of this machine."""
     words = re.split(r"(?<=[.!?])\s", " ".join(str(error).split()), maxsplit=1)[0]
     return f": {words.rstrip('.!')}" if 0 < len(words) <= 300 and "/" not in words and "\\" not in words else ""

@@ -16,6 +16,7 @@ from backends.base import Backend, EngineSpec, ModelSpec
 from backends.errors import Broken, Invalid, MediaRefused, Overloaded, Unavailable, Unsupported
 from backends.pipelines import backend as module
 from backends.pipelines.backend import PipelinesBackend
+from backends.pipelines.tasks import find
 from backends.types import Chat, Infer, Inferred, Json
 from tests.backends.pipelines import tiny
 from tests.backends.pipelines.conftest import Directory
@@ -30,6 +31,7 @@ ENDLESS = Infer(
 CTC = tiny.wav2vec2("CTC")
 SOUND = b64(tiny.sound())
 LONG: dict[str, Json] = {"max_new_tokens": 200, "min_new_tokens": 200}
+SHORTENED: dict[str, Json] = {"tokenizer_kwargs": {"truncation": "only_second", "max_length": 2}}
 SECONDS = 30
 
 
@@ -142,6 +144,10 @@ async def test_unloading_waits_for_who_is_served(backend: PipelinesBackend, dire
     await asyncio.gather(running, return_exceptions=True)
 
 
+class Panic(BaseException):
+    """As tokenizers raise it."""
+
+
 @pytest.mark.parametrize(
     ("error", "told", "words"),
     [
@@ -149,11 +155,17 @@ async def test_unloading_waits_for_who_is_served(backend: PipelinesBackend, dire
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), Unavailable, "too little memory"),
         (RuntimeError("CUDA error: unspecified launch failure"), Broken, "log has the cause"),
         (ValueError("The widget at /home/me/x is wrong"), Invalid, "refuses these inputs or params for `fill-mask`."),
+        (
+            RuntimeError("The size of tensor a (3) must match"),
+            Invalid,
+            "`fill-mask`: The size of tensor a (3) must match.",
+        ),
+        (Panic("stride. And more."), Invalid, "`fill-mask`: stride."),
         (ValueError("The widget is wrong."), Invalid, "`fill-mask`: The widget is wrong."),
     ],
 )
 async def test_failures_are_told_in_the_callers_words(
-    error: Exception, told: type[Exception], words: str, backend: PipelinesBackend, directory: Directory
+    error: BaseException, told: type[Exception], words: str, backend: PipelinesBackend, directory: Directory
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -169,6 +181,17 @@ async def test_failures_are_told_in_the_callers_words(
     assert failed.value.__cause__ is error
 
 
+async def test_a_result_that_json_cannot_hold_is_a_failure(
+    backend: PipelinesBackend, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = spec(directory, MASKED, "fill-mask")
+    await backend.load(model, lambda _: None)
+    with backend._pipelines.used(model) as pipeline:
+        monkeypatch.setattr(pipeline.running._pipeline, "postprocess", lambda *_: object())
+    with pytest.raises(Broken, match="JSON cannot hold"):
+        await ask(backend, model, FILL)
+
+
 @pytest.mark.parametrize(
     ("make", "request_", "words"),
     [
@@ -180,13 +203,16 @@ async def test_failures_are_told_in_the_callers_words(
         (tiny.bart, Infer(task="summarization", inputs="a", params=LONG), "max_new_tokens"),
         (tiny.gpt2, Infer(task="text-generation", inputs="a", params={"bad_words_ids": [[5000]]}), "tokens end at"),
         (tiny.gpt2, Infer(task="text-generation", inputs=[{"role": "user", "content": "a"}]), "chat template"),
+        (tiny.vits, Infer(task="text-to-speech", inputs="1"), ""),
+        (MASKED, Infer(task="fill-mask", inputs="a [MASK]", params=SHORTENED), "refuses these inputs or params"),
+        (tiny.bert("ForTokenClassification"), Infer(task="ner", inputs="a b " * 50, params={"stride": 62}), "stride"),
         (CTC, Infer(task="automatic-speech-recognition", inputs=SOUND, params={"return_timestamps": True}), "CTC"),
     ],
 )  # fmt: skip
 async def test_mistakes_of_callers_are_no_failures(
     make: tiny.Make, request_: Infer, words: str, backend: PipelinesBackend, directory: Directory
 ) -> None:
-    model = spec(directory, make, request_.task)
+    model = spec(directory, make, find(request_.task).name)
     await backend.load(model, lambda _: None)
     with pytest.raises(Invalid) as refused:
         await ask(backend, model, request_)

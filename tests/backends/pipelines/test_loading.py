@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from huggingface_hub import constants
 
 from backends.base import EngineSpec, ModelSpec
-from backends.errors import BackendError, NoDevice, OutOfMemory, Unavailable, Unsupported
+from backends.errors import BackendError, NoDevice, NotCached, OutOfMemory, Unavailable, Unsupported
 from backends.inprocess.hub import Hub
 from backends.pipelines import loading
 from backends.pipelines.backend import PipelinesBackend
@@ -75,6 +77,12 @@ def test_damaged_files_are_told_without_their_paths(damage: str, directory: Dire
     assert str(tmp_path) not in refused.value.message
 
 
+def test_models_that_need_another_model_are_refused(tmp_path: Path) -> None:
+    transformers.SpeechT5Config().save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match="makes spectrograms"):
+        load("text-to-audio", tmp_path)
+
+
 def test_devices_and_arithmetic(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(NoDevice):
@@ -123,3 +131,16 @@ async def test_a_pipeline_needs_a_task() -> None:
         await loaded(NANO / "chat", None)
     with pytest.raises(Unsupported, match="There is no task `sing`"):
         await loaded(NANO / "chat", "sing")
+
+
+async def test_of_a_hub_model_it_is_the_choice_that_is_wrong(
+    directory: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tiny.cached(tmp_path, org__coded=directory(MASKED))
+    (config,) = home.rglob("config.json")
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "code.Model"}}))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    with pytest.raises(Unsupported, match="code of its own"):
+        await loaded("org/coded", "fill-mask")
+    with pytest.raises(NotCached):
+        await loaded("org/absent", "fill-mask")
