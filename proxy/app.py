@@ -136,7 +136,7 @@ async def _preload(app: web.Application, lifecycle: LifecycleManager) -> None:
     app[TRAFFIC].preloading = bool(entries)
     for entry in entries:
         try:
-            await lifecycle.ensure_ready(entry)
+            await lifecycle.preload(entry)
         except BackendError:
             # The manager has logged it; the first request for this model tries again and tells its caller.
             continue

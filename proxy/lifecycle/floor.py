@@ -44,7 +44,6 @@ class Floor:
         if place is None:
             place = self._places[key] = Place(key, entry, remote=remote)
             self._forget()
-        place.pinned = place.pinned or entry.preload
         return place
 
     def places(self) -> list[Place]:
@@ -79,7 +78,8 @@ class Floor:
         """Nobody uses the place any more: someone may have waited for that."""
         if place.leaving is not None or place.draining:
             place.changed()
-        if self._line or self._timer is None:
+        awaited = self._timer is None and not place.pinned and self._rules.limits.idle is not None
+        if self._line or awaited:
             self.step()
 
     def step(self) -> None:

@@ -72,6 +72,11 @@ class LifecycleManager:
         await self._opened(place, entry)
         self._unwanted(place)
 
+    async def preload(self, entry: ModelEntry) -> None:
+        """Have the model ready for good: from now on it takes no place, and never goes by itself. Raises as ensure_ready does."""
+        self.place(entry).pinned = True
+        await self.ensure_ready(entry)
+
     @asynccontextmanager
     async def use(self, entry: ModelEntry) -> AsyncIterator[None]:
         """The model is ready, and stays so until the block ends; how that went is noted. Raises as ensure_ready does."""
@@ -163,8 +168,10 @@ class LifecycleManager:
         place = self.place(entry)
         if place.remote:
             return
-        need = await self._loader.need(entry, compute.applied(entry.spec), strict=True)
-        if place.state is not State.LOADED:
+        # What is in memory, or on its way, is here and does fit.
+        new = place.state in (State.NOT_LOADED, State.ERROR)
+        need = await self._loader.need(entry, compute.applied(entry.spec), strict=new)
+        if new:
             await self._loader.fit(need, self._floor.make_room)
 
     def expected_seconds(self, entry: ModelEntry) -> float | None:

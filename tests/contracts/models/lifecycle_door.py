@@ -98,6 +98,14 @@ class Door:
         assert isinstance(answer, dict)
         return answer
 
+    async def translate(self, name: str, text: str) -> str:
+        """POST /infer, from English into French."""
+        body = {"task": "translation_en_to_fr", "model": name, "inputs": text}
+        async with self.world.http.post(f"{self.world.url}/infer", json=body) as response:
+            answer = await response.json()
+            assert response.status == 200, answer
+        return str(answer["result"][0]["translation_text"])
+
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Client]:
         """A listener on the socket of a session."""
@@ -111,6 +119,7 @@ async def open_door(
 ) -> AsyncIterator[Door]:
     """A door. data: its directory; create: makes the backends."""
     registry = await asyncio.to_thread(shipped, *others)
-    engines = {name: replace(engine, data=data) for name, engine in registry.engines.items()}
+    isolation = Settings.model_validate(settings).isolation
+    engines = {name: replace(each, data=data, isolation=isolation) for name, each in registry.engines.items()}
     async with world(replace(registry, engines=engines), create, data=data, **settings) as found:
         yield Door(found)

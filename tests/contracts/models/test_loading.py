@@ -61,6 +61,26 @@ async def test_switch_model(door: Door) -> None:
         assert (await response.json())["config"]["mt"]["model_id"] == "nano-translate"
 
 
+async def test_fifty_first_requests_make_one_load(door: Door) -> None:
+    async with door.listening() as client:
+        answers = await asyncio.gather(*(door.translate("nano-translate", "My dog sleeps.") for _ in range(50)))
+        await door.act("nano-translate", "unload")
+        await client.until("model.unload.completed")
+    assert set(answers) == {"Mon chien dort."}
+    kinds = [message["t"] for message in client.heard]
+    assert (kinds.count("model.load.started"), kinds.count("model.load.completed")) == (1, 1)
+
+
+async def test_models_in_a_process_of_their_own_come_and_go_alike(tmp_path: Path) -> None:
+    async with open_door(tmp_path, isolation="process") as door:
+        held = (await door.loaded("nano-translate", {"preload_cache": True}, "mt"))["memory_usage_mb"]
+        assert held > 0
+        assert (await door.act("nano-translate", "health-check"))["checks"]["inference"]["latency_ms"] > 0
+        await door.act("nano-translate", "load", {"compute_config": {"compute_type": "float32"}})
+        await door.becomes("nano-translate", "loaded", "mt")
+        assert (await door.act("nano-translate", "unload"))["status"] == "unloaded"
+
+
 async def test_unloading_frees_and_tells(door: Door) -> None:
     await door.loaded("nano-whisper")
     async with door.listening() as client:

@@ -21,9 +21,10 @@ from proxy.registry.models import ModelEntry
 WAIT = 10.0
 
 
-def entry(name: str, *, source: str = "", preload: bool = False, engine: str = "e") -> ModelEntry:
-    spec = ModelSpec(source=source or f"/models/{name}", name=name)
-    return ModelEntry(name=name, engine=engine, spec=spec, task="text", preload=preload)
+def entry(name: str, *, source: str = "", engine: str = "e") -> ModelEntry:
+    return ModelEntry(
+        name=name, engine=engine, spec=ModelSpec(source=source or f"/models/{name}", name=name), task="text"
+    )
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from backends.base import Progress
-from backends.errors import Broken, Invalid, LoadTimedOut, OutOfMemory, Unavailable
+from backends.errors import Broken, Invalid, LoadTimedOut, NoDevice, OutOfMemory, Unavailable
 from proxy.lifecycle import pressure, scheduler
 from proxy.lifecycle.places import Compute
 from proxy.lifecycle.rules import Rules
@@ -68,8 +68,8 @@ async def test_the_least_recently_used_makes_room(rigged: Rigged) -> None:
 
 async def test_what_the_configuration_preloads_takes_no_place_and_stays(rigged: Rigged) -> None:
     rig = rigged(Rules(limits=Limits(places=1, idle=0.01), wait=5.0))
-    pinned = entry("p", preload=True)
-    await rig.manager.ensure_ready(pinned)
+    pinned = entry("p")
+    await rig.manager.preload(pinned)
     await used(rig, "a", "b", "p")
     await rig.until(lambda: rig.machine.loaded == {"/models/p"})
     assert rig.place(pinned).open
@@ -294,6 +294,20 @@ async def test_a_model_that_cannot_fit_is_refused_before_it_is_read(rigged: Rigg
     assert "load a" not in rig.backend.log
     failed = rig.news[-1]
     assert (failed.error_code, failed.required_mb) == ("INSUFFICIENT_MEMORY", 9500)  # type: ignore[attr-defined]
+
+
+async def test_what_is_loaded_or_loading_is_not_asked_whether_it_fits(rigged: Rigged) -> None:
+    rig = rigged(facts=facts, machine=Machine(others=0.0))
+    rig.backend.go.clear()
+    rig.manager.load(A)
+    await rig.until(lambda: bool(rig.backend.log))
+    rig.machine.others = 9_000.0
+    await rig.manager.check(A)
+    rig.backend.go.set()
+    await rig.until(lambda: rig.place(A).open)
+    await rig.manager.check(A)
+    with pytest.raises(NoDevice):
+        await rig.manager.check(A, Compute(compute_type="int8"))
 
 
 async def test_spare_models_go_to_make_a_large_one_fit(rigged: Rigged) -> None:
