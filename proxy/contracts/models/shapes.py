@@ -106,7 +106,7 @@ MODEL_STATUS = record(
         "model_id": text(),
         "status": one_of("not_loaded", "loading", "loaded", "error", "unloading"),
         "memory_usage_mb": NUMBER,
-        "inference_count": NUMBER,
+        "inference_count": {"type": "integer"},
         "health_check": record(
             {"last_check": text(), "status": HEALTH, "response_time_ms": NUMBER, "error_rate": NUMBER}
         ),
