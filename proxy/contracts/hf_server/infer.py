@@ -24,9 +24,9 @@ async def infer(request: web.Request) -> web.Response:
     wishes = await preferences(request, body.session_id)
     dispatcher, call = request.app[DISPATCHER], request[CALL]
     made_for = OWN_ENGINES.get(task.name)
-    chosen = None if body.model or made_for is None else wishes.model(made_for)
-    if made_for is not None and chosen is not None:
-        entry = dispatcher.resolve_any(chosen, made_for, call)
+    if wishes.session is not None and made_for is not None:
+        # On the engine made for the task, whatever the model: what the session wants holds there, and not in a pipeline.
+        entry = dispatcher.resolve_any(body.model or wishes.model(made_for), made_for, call)
     else:
         entry = dispatcher.resolve_pipeline(task.name, body.model, call)
     entry = await request.app[SESSIONS].placed(entry, wishes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
@@ -286,6 +287,31 @@ async def test_a_model_that_a_request_names_wins(client: Client) -> None:
     body = {"task": "translation", "model": "words", "inputs": "hello", "session_id": sid}
     await client.call("POST", "/infer", json=body)
     assert [model.source for model in client.spy.models] == ["org/ears", "org/ears", "org/words"]
+
+
+async def test_a_model_of_the_hub_is_translated_with_as_the_session_wants(client: Client) -> None:
+    """Without a session it would be a pipeline of transformers', which the session's configuration would not reach."""
+    sid = await client.session(mt={"target_language": "fr"})
+    body = {"task": "translation", "model": "facebook/m2m100_418M", "inputs": "hello", "session_id": sid}
+    await client.call("POST", "/infer", json=body)
+    (request,), (model,) = client.spy.requests, client.spy.models
+    assert (cast("Translate", request).target, model.source) == ("fr", "facebook/m2m100_418M")
+
+
+async def test_a_catalogs_model_may_be_chosen(client: Client) -> None:
+    sid = await client.session(asr={"model_id": "openai/whisper-small"}, mt={"model_id": "facebook/m2m100_418M"})
+    for ask in (*SPEECH, *TEXT):
+        await ask(client, sid)
+    assert {model.source for model in client.spy.models} == {"openai/whisper-small", "facebook/m2m100_418M"}
+
+
+async def test_speech_is_a_task_too(client: Client) -> None:
+    sid = await client.session(asr={"language": "de", "parameters": {"beam_size": 2}})
+    audio = base64.b64encode(b"RIFF").decode()
+    body = {"task": "automatic-speech-recognition", "inputs": audio, "session_id": sid}
+    await client.call("POST", "/infer", json=body)
+    (request,) = cast("list[Transcribe]", client.spy.requests)
+    assert (request.language, request.beam_size) == ("de", 2)
 
 
 async def test_a_change_holds_for_the_next_request_and_a_staged_one_does_not(client: Client) -> None:
