@@ -11,7 +11,7 @@ from backends.types import JsonObject
 from proxy.contracts.registry.errors import not_found
 from proxy.contracts.registry.finding import need_libraries, usable
 from proxy.contracts.registry.models import answer
-from proxy.contracts.registry.requests import LoadBody
+from proxy.contracts.registry.requests import LoadBody, read_query
 from proxy.contracts.registry.shapes import model_info, moment
 from proxy.http.body import read_json
 from proxy.keys import DISPATCHER, LIFECYCLE, REGISTRY
@@ -50,8 +50,8 @@ async def get_cache(request: web.Request) -> web.Response:
 
 async def clear_cache(request: web.Request) -> web.Response:
     """`DELETE /cache`: answers when running requests have ended and memory is free. `?model_id=` = of this model alone."""
-    model_id = request.query.get("model_id")
-    places = [place for place in _loaded(request) if model_id in (None, "", place.entry.name)]
+    model_id = read_query(request.query.items(), "model_id")
+    places = [place for place in _loaded(request) if model_id in (None, place.entry.name)]
     if model_id and not places and await request.app[REGISTRY].known(model_id) is None:
         raise not_found(model_id)
     lifecycle = request.app[LIFECYCLE]

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from backends.types import JsonObject
 from proxy.contracts.registry.errors import not_found
-from proxy.contracts.registry.requests import read_add, read_update
+from proxy.contracts.registry.requests import read_add, read_query, read_update
 from proxy.contracts.registry.shapes import model_object, models_data
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
@@ -18,9 +18,9 @@ from proxy.keys import REGISTRY
 
 async def list_models(request: web.Request) -> web.Response:
     """`GET /models`; `?type=` = of this type alone."""
-    wanted = request.query.get("type")
+    wanted = read_query(request.query.items(), "type")
     listing = await request.app[REGISTRY].all()
-    models = [model_object(model) for model in listing.models if not wanted or model.model_type == wanted]
+    models = [model_object(model) for model in listing.models if wanted is None or model.model_type == wanted]
     return answer({"models": [*models], "count": len(models)})
 
 

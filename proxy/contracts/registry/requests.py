@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -59,6 +59,8 @@ class UpdateBody(_Body):
         if not isinstance(value, str):
             return value
         time = datetime.fromisoformat(value)
+        if not 1970 <= time.year < 9999:
+            raise ValueError("no model was used then")
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -149,6 +151,19 @@ def read_pipeline(data: JsonObject) -> PipelineCall:
         raise invalid("task", "it must be a string")
     rest = {name: value for name, value in data.items() if name not in ("model_id", "task", "inputs")}
     return PipelineCall(model_id, task, data["inputs"], rest)
+
+
+def read_query(query: Iterable[tuple[str, str]], known: str) -> str | None:
+    """The one parameter that a query may have; None when it is not there, or empty. Raises INVALID for any other."""
+    values = []
+    for name, value in query:
+        if name != known:
+            message = f"`{name[:SHOWN]}` is not supported; leave it out. Known: {known}."
+            raise ApiError(ErrorCode.INVALID, message, param=name[:SHOWN])
+        values.append(value)
+    if len(values) > 1:
+        raise ApiError(ErrorCode.INVALID, f"`{known}` was sent more than once.", param=known)
+    return values[0] or None if values else None
 
 
 def require(data: Mapping[str, object], *fields: str) -> None:

@@ -7,6 +7,7 @@ import re
 from urllib.parse import quote
 
 import pytest
+from yarl import URL
 
 from tests.proxy.contracts.registry.conftest import Body, Client, Open
 from tests.support import ScriptedBackend
@@ -177,6 +178,8 @@ async def test_nonsense_is_refused_and_nothing_kept(ask: Client, wrong: Body) ->
         {"parameters": {"max_length": 5}},
         {"last_used": "yesterday"},
         {"last_used": 5},
+        {"last_used": "0001-01-01T00:00:00+14:00"},
+        {"last_used": "9999-12-31T23:59:59-14:00"},
         {"owner": "me"},
     ],
     ids=repr,
@@ -210,7 +213,7 @@ async def test_bodies_have_limits_and_a_type(ask: Client) -> None:
     assert (await ask("GET", "/none"))[0] == 404
 
 
-@pytest.mark.parametrize("model_id", ["café", "a/b/c/d", "x" * 3000, "%00", "..%2F..", "\U0001f600", "a b"])
+@pytest.mark.parametrize("model_id", ["café", "a/b/c/d", "x" * 3000, "%00", "%ff%fe", "..%2F..", "\U0001f600", "a b"])
 async def test_ids_that_no_model_can_have_are_not_found(ask: Client, model_id: str) -> None:
     await ask.add("m")
     written = model_id if model_id.startswith(("%", "..")) else quote(model_id)
@@ -218,6 +221,20 @@ async def test_ids_that_no_model_can_have_are_not_found(ask: Client, model_id: s
         status, told = await ask(method, f"/models/{written}", body)
         assert (status, told["success"]) == (404, False)
     assert (await ask("POST", "/generate", {"model_id": model_id, "prompt": "p"}))[0] == 404
+
+
+@pytest.mark.parametrize("query", ["GET /models?typ=x", "GET /models?type=a&type=b", "DELETE /cache?model=m"])
+async def test_queries_hold_nothing_else(ask: Client, query: str) -> None:
+    status, told = await ask(*query.split())
+    assert (status, told["success"]) == (400, False)
+
+
+async def test_a_text_that_is_no_text_is_found_nowhere(ask: Client) -> None:
+    await ask.add("m")
+    for method, path in (("GET", "/models/%ff"), ("DELETE", "/cache?model_id=%ff")):
+        where = URL(f"{ask.url}/api/huggingface{path}", encoded=True)
+        async with ask.http.request(method, where) as answer:
+            assert (answer.status, (await answer.json())["success"]) == (404, False)
 
 
 async def test_of_fifty_who_add_one_model_one_does(ask: Client) -> None:
