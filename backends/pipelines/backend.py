@@ -91,6 +91,11 @@ class PipelinesBackend:
                 left.set()
         yield Inferred(result)
 
+    async def probe(self, model: ModelSpec) -> Infer | None:
+        """The smallest input of the task."""
+        with self._pipelines.used(model) as pipeline:
+            return pipeline.running.probe(model.task or "")
+
     async def close(self) -> None:
         """Let what runs come to its end, and free every pipeline."""
         for pipeline in self._pipelines.clear():

@@ -14,8 +14,10 @@ from backends.inprocess.audio import SAMPLE_RATE
 from backends.inprocess.batch import out_of_memory
 from backends.inprocess.checkpoints import computing_in_turns
 from backends.pipelines.media import Opener
+from backends.pipelines.probing import probe
 from backends.pipelines.results import to_json
 from backends.pipelines.tasks import Asked
+from backends.types import Infer
 
 RETRY_SHORT_MEMORY = 5.0
 _DEVICE = re.compile(r"CUDA|cuDNN|CUBLAS|cuBLAS|NCCL")
@@ -66,6 +68,10 @@ class Running:
             return to_json(result)
         except TypeError as error:
             raise Broken(f"{self._label} made a result that JSON cannot hold.") from error
+
+    def probe(self, task: str) -> Infer | None:
+        """A tiny request, if there is one for the task."""
+        return probe(task, self._pipeline)
 
     def _rate(self) -> int:
         return int(getattr(self._pipeline.feature_extractor, "sampling_rate", None) or SAMPLE_RATE)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import backends
-from backends.base import Backend, EngineSpec, ModelSpec
+from backends.base import Backend, EngineSpec, ModelSpec, Probing
 from backends.errors import Broken, Invalid, MediaRefused, Overloaded, Unavailable, Unsupported
 from backends.pipelines import backend as module
 from backends.pipelines.backend import PipelinesBackend
@@ -217,6 +217,49 @@ async def test_mistakes_of_callers_are_no_failures(
     with pytest.raises(Invalid) as refused:
         await ask(backend, model, request_)
     assert words in refused.value.message
+
+
+PROBED: list[tuple[str, tiny.Make]] = [
+    ("fill-mask", MASKED),
+    ("text-classification", tiny.roberta),
+    ("zero-shot-classification", tiny.roberta),
+    ("token-classification", tiny.bert("ForTokenClassification")),
+    ("feature-extraction", MASKED),
+    ("question-answering", tiny.bert("ForQuestionAnswering")),
+    ("text-generation", tiny.gpt2),
+    ("conversational", tiny.gpt2),
+    ("text2text-generation", tiny.t5),
+    ("summarization", tiny.bart),
+    ("automatic-speech-recognition", CTC),
+    ("audio-classification", tiny.wav2vec2("SequenceClassification")),
+    ("zero-shot-audio-classification", tiny.clap),
+    ("image-classification", tiny.vit),
+    ("image-feature-extraction", tiny.vit),
+    ("image-segmentation", tiny.segformer),
+    ("object-detection", tiny.yolos),
+    ("depth-estimation", tiny.glpn),
+    ("zero-shot-image-classification", tiny.clip),
+]
+
+
+@pytest.mark.parametrize(("task", "make"), PROBED)
+async def test_a_tiny_request_shows_that_a_pipeline_works(
+    task: str, make: tiny.Make, backend: PipelinesBackend, directory: Directory
+) -> None:
+    model = spec(directory, make, task)
+    await backend.load(model, lambda _: None)
+    request = await backend.probe(model)
+    assert isinstance(request, Infer)
+    await ask(backend, model, request)
+
+
+async def test_where_nothing_small_is_sure_to_be_right_there_is_no_probe(
+    backend: PipelinesBackend, directory: Directory
+) -> None:
+    model = spec(directory, tiny.t5, "translation")
+    assert isinstance(backend, Probing)
+    await backend.load(model, lambda _: None)
+    assert await backend.probe(model) is None
 
 
 # --------------------------------------------------------------------------- in a process of their own

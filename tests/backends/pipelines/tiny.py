@@ -142,6 +142,34 @@ def gpt2(directory: Path) -> None:
     _save(transformers.GPT2LMHeadModel(config), directory)
 
 
+def tapas(directory: Path) -> None:
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "[EMPTY]",
+        "who",
+        "is",
+        "the",
+        "age",
+        "of",
+        "brad",
+        "pitt",
+        "56",
+        "61",
+        "actors",
+        "how",
+        "old",
+        "a",
+    ]
+    (directory / "vocab.txt").write_text("\n".join(words))
+    transformers.TapasTokenizer(str(directory / "vocab.txt")).save_pretrained(directory)
+    config = transformers.TapasConfig(vocab_size=len(words), **{**SHAPE, "max_position_embeddings": 512})
+    _save(transformers.TapasForQuestionAnswering(config), directory)
+
+
 def vit(directory: Path) -> None:
     _save(transformers.ViTForImageClassification(transformers.ViTConfig(**VISION, **LABELS)), directory)
     transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(directory)

@@ -123,3 +123,20 @@ def test_who_cannot_serve_a_task_says_so() -> None:
     without = {name: engine for name, engine in ENGINES.items() if engine.kind != "pipelines"}
     with pytest.raises(ApiError, match="no engine of kind pipelines"):
         tasks(engines=without).pipeline("fill-mask", "org/bert")
+
+
+def test_an_engine_made_for_a_task_takes_any_model_of_the_hub_where_it_may() -> None:
+    entry = tasks().any("openai/whisper-small", "transcription")
+    assert (entry.engine, entry.task, entry.spec) == (
+        "speech",
+        "transcription",
+        ModelSpec(source="openai/whisper-small", name="openai/whisper-small"),
+    )
+    assert tasks().any("speech-1", "transcription") is SPEECH
+    assert tasks().any(None, "transcription") is SPEECH
+    assert tasks().any("org/opus", "translation").engine == "words"
+    for name in ("/etc/passwd", "words-1"):
+        with pytest.raises(ApiError):
+            tasks().any(name, "transcription")
+    with pytest.raises(ApiError, match="does not exist"):
+        tasks().any("org/llama", "text")
