@@ -14,6 +14,7 @@ from proxy.contracts.models.envelope import LONGEST_TEXT, Message, Moment, Refus
 from proxy.contracts.models.errors import error_object
 from proxy.errors import ApiError, from_backend, invalid
 from proxy.events.bus import Bus, Listener
+from proxy.events.replay import Missed
 from proxy.events.values import SessionClosed
 from proxy.http.websocket import GOING_AWAY, MAX_MESSAGE, PING_SECONDS, TRY_AGAIN, Goodbye, Socket, race
 
@@ -107,9 +108,11 @@ class Conversation:
     # ------------------------------------------------------------------ what it is told
 
     async def _greet(self, after: int | None, corr: str | None) -> None:
-        """Welcome the client, and begin with what it missed; said again, hello begins anew from where it says."""
-        missed = self._bus.resume(self._listener, self._bus.seq if after is None else after)
-        self._place = after if after is not None and after <= self._bus.seq else self._bus.seq
+        """Welcome the client. after: begin with what it missed since, whatever it was told; None = go on, from its coming on."""
+        missed = Missed((), gap=False)
+        if after is not None:
+            missed = self._bus.resume(self._listener, after)
+            self._place = min(after, self._bus.seq)
         resumed = {"requested": after, "replayed": len(missed.records), "gap": missed.gap}
         welcome = {
             "heartbeat": {"interval_ms": int(HEARTBEAT_SECONDS * 1e3), "timeout_ms": int(2 * PING_SECONDS * 1e3)},

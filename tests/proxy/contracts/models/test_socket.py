@@ -29,7 +29,11 @@ async def test_hello_is_answered_with_a_welcome() -> None:
 async def test_whoever_says_nothing_is_greeted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "HELLO_SECONDS", 0.05)
     async with world() as door, door.open() as client:
+        while not door.app[EVENTS].listeners:  # noqa: ASYNC110 - a count that announces nothing
+            await asyncio.sleep(0.001)
+        door.app[EVENTS].publish(STARTED)
         assert (await client.next())["t"] == "session.welcome"
+        assert (await client.next())["t"] == "model.load.started"  # from before the greeting
         door.app[EVENTS].publish(STARTED)
         assert (await client.next())["t"] == "model.load.started"
 
@@ -213,6 +217,10 @@ BAD: dict[str, tuple[str, str]] = {
         "CONFIGURATION_ERROR",
     ),
     "NaN": ('{"v": 1, "t": "session.hello", "id": "bad", "data": {"resume": {"seq": NaN}}}', "CONFIGURATION_ERROR"),
+    "nested": (
+        '{"v": 1, "t": "session.hello", "id": "bad", "data": {"resume": ' + "[" * 1000 + "]" * 1000 + "}}",
+        "CONFIGURATION_ERROR",
+    ),
     "surrogate": ('{"v": 1, "t": "\\ud800", "id": "bad"}', "CONFIGURATION_ERROR"),
     "captions without a session": (
         '{"v": 1, "t": "asr.start", "id": "bad", "data": {"format": "pcm16"}}',
