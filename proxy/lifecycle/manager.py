@@ -15,7 +15,7 @@ from proxy.lifecycle.gauge import Gauge
 from proxy.lifecycle.loader import Loader
 from proxy.lifecycle.memory import Room, read_room
 from proxy.lifecycle.outcomes import is_models_failure
-from proxy.lifecycle.places import AS_CONFIGURED, Check, Compute, Place, way
+from proxy.lifecycle.places import AS_CONFIGURED, Check, Compute, Place, Work, way
 from proxy.lifecycle.pressure import Watch
 from proxy.lifecycle.probe import run_probe
 from proxy.lifecycle.requirements import Consult, nothing_known
@@ -78,7 +78,7 @@ class LifecycleManager:
         await self.ensure_ready(entry)
 
     @asynccontextmanager
-    async def use(self, entry: ModelEntry) -> AsyncIterator[None]:
+    async def use(self, entry: ModelEntry) -> AsyncIterator[Work]:
         """The model is ready, and stays so until the block ends; how that went is noted. Raises as ensure_ready does."""
         place = self.place(entry)
         place.uses += 1
@@ -87,15 +87,18 @@ class LifecycleManager:
         place.wanted -= 1
         place.busy += 1
         clock = asyncio.get_running_loop().time
-        started = clock()
+        started, work = clock(), Work()
         try:
-            yield
+            yield work
         except Exception as error:
             if not isinstance(error, BackendError) or is_models_failure(error):
                 place.figures.failed()
             raise
         else:
-            place.figures.succeeded(clock() - started, clock())
+            if work.failed:
+                place.figures.failed()
+            elif not work.refused:
+                place.figures.succeeded(clock() - started, clock())
         finally:
             place.busy -= 1
             place.used_at = clock()

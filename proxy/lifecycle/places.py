@@ -15,6 +15,7 @@ from proxy.lifecycle.scheduler import Key, Priority, Resident, Waiting
 from proxy.lifecycle.states import State, Step, after
 from proxy.registry.models import ModelEntry
 
+REFUSED_FROM, FAILED_FROM = 400, 500
 Verdict: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
 
 
@@ -64,6 +65,22 @@ class Check:
     at: datetime
     verdict: Verdict
     seconds: float | None
+
+
+@dataclass(slots=True)
+class Work:
+    """One use of a model, where its outcome is told by other means than an exception: an answer that is passed on as it is.
+
+    failed: by the model or its engine; refused: the request was wrong. Else it is done when its block ends.
+    """
+
+    failed: bool = False
+    refused: bool = False
+
+    def answered(self, status: int, *, whole: bool) -> None:
+        """An engine answered with this HTTP status. whole: the answer came to its end."""
+        self.failed = status >= FAILED_FROM or not whole
+        self.refused = REFUSED_FROM <= status < FAILED_FROM
 
 
 @dataclass(slots=True, eq=False)

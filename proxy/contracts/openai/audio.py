@@ -18,7 +18,7 @@ from proxy.http.multipart import Part, boundary_of, compose, read_form
 from proxy.http.observe import CALL
 from proxy.http.sessions import FIELD, SESSIONS, preferences
 from proxy.http.stream import stream_sse
-from proxy.keys import DISPATCHER, SETTINGS
+from proxy.keys import DISPATCHER, LIFECYCLE, SETTINGS
 from proxy.registry.models import ModelEntry
 from proxy.sessions.preferences import Preferences
 
@@ -80,4 +80,8 @@ async def _pass_on(request: web.Request, entry: ModelEntry, relay: Relay, parts:
     body = compose((replace(part, data=name) if part.name == "model" else part for part in parts), boundary_of(request))
     # The body holds it all; the upload need not be in memory twice for as long as the engine takes.
     parts.clear()
-    return await pass_on(request, relay, body, stream=stream, terminal=DONE_MARK)
+    async with request.app[LIFECYCLE].use(entry) as work:
+        response = await pass_on(request, relay, body, stream=stream, terminal=DONE_MARK)
+        if (passed := request[CALL].relayed) is not None:
+            work.answered(passed.status, whole=passed.error is None)
+    return response

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from backends.base import EngineSpec, Health, ModelSpec, Progress, Report
 from backends.errors import Unavailable
+from backends.inprocess import hub
 from backends.types import Complete, Event, Request, Usage
 from proxy.events.values import Event as News
 from proxy.lifecycle.engines import Engines
@@ -19,6 +20,7 @@ from proxy.lifecycle.rules import Rules
 from proxy.registry.models import ModelEntry
 
 WAIT = 10.0
+assert hub, "imported beforehand, so that no first load takes longer than others"
 
 
 def entry(name: str, *, source: str = "", engine: str = "e") -> ModelEntry:

@@ -84,7 +84,7 @@ async def test_a_model_in_use_is_never_taken_away(rigged: Rigged) -> None:
 
 
 async def test_when_all_are_in_use_a_request_waits_and_then_is_told_when_to_come_back(rigged: Rigged) -> None:
-    rig = rigged(Rules(limits=Limits(places=2, idle=None), wait=0.2))
+    rig = rigged(Rules(limits=Limits(places=2, idle=None), wait=1.0))
     async with rig.manager.use(A), rig.manager.use(B):
         with pytest.raises(Unavailable, match=r"`c` found no place: 2 others .* LX_MODEL_CACHE_SIZE") as told:
             await rig.manager.ensure_ready(C)

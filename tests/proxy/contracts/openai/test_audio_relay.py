@@ -68,6 +68,18 @@ async def test_through_the_sdk(url: str) -> None:
             await client.audio.transcriptions.create(file=("a.wav", b"RIFF"), model="eyes")
 
 
+async def test_what_passes_counts_in_the_models_figures(url: str, engine: VllmDouble) -> None:
+    engine.fail(Fault(kind="status", status=500), Fault(kind="status", status=400))
+    assert (await post(url, form(file=b"RIFF")))[0] == 500
+    assert (await post(url, form(file=b"RIFF")))[0] == 400
+    assert (await post(url, form(file=b"RIFF")))[0] == 200
+    async with ClientSession() as session, session.get(f"{url}/api/models/status") as answer:
+        (ears,) = (await answer.json())["asr_models"]
+    assert (ears["status"], ears["inference_count"]) == ("loaded", 1)
+    assert ears["health_check"]["error_rate"] == 0.5
+    assert ears["performance_metrics"]["avg_inference_time_ms"] > 0
+
+
 async def test_the_engines_own_stream_passes_as_it_is(url: str, engine: VllmDouble) -> None:
     asked = {"stream": "true", "model": engine.model}
     async with ClientSession() as session:
