@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from backends.errors import Invalid
@@ -23,6 +24,7 @@ from proxy.tasks.translation import TranslationParams
 PROTECTED = ("model_id", "added_date", "usage_count")
 TEXT_TYPES = frozenset({"text-generation", "conversational"})
 MOST_PARAMETERS = 64
+MOST_BYTES = 65_536  # of a model's parameters: every proxy holds those of all models in memory
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Description = Annotated[str, Field(max_length=10_000)]
@@ -175,6 +177,8 @@ def require(data: Mapping[str, object], *fields: str) -> None:
 
 def check_parameters(model_type: str, parameters: Mapping[str, Json]) -> None:
     """Refuse what could not be used as a default of a model of this type. Raises INVALID naming the parameter."""
+    if len(orjson.dumps(parameters)) > MOST_BYTES:
+        raise invalid("parameters", f"they take more than {MOST_BYTES} bytes")
     if model_type in TEXT_TYPES:
         parse(Options, parameters, within="parameters.")
         return

@@ -153,6 +153,7 @@ BAD = [
     {"parameters": {"max_tokens": 5}},
     {"parameters": {"temperature": -1}},
     {"parameters": {f"p{number}": 1 for number in range(65)}},
+    {"parameters": {"targets": ["x" * 1000] * 70}, "model_type": "fill-mask"},
     {"status": "gone"},
     {"surprise": 1},
 ]
@@ -189,6 +190,12 @@ async def test_nonsense_changes_nothing(ask: Client, wrong: Body) -> None:
     status, _ = await ask("PUT", "/models/m", wrong)
     assert status == 400
     assert (await ask("GET", "/models/m"))[1]["model"] == added
+
+
+async def test_any_text_is_kept_in_parameters(ask: Client) -> None:
+    parameters = {"targets": ["nul\x00l", "\U0001f600", "\ufffe", "'; DROP TABLE models; --"], "top_k": 2}
+    await ask.add("m", "fill-mask", parameters=parameters)
+    assert (await ask("GET", "/models/m"))[1]["model"]["parameters"] == parameters
 
 
 async def test_parameters_fit_the_type_that_the_model_gets(ask: Client) -> None:
