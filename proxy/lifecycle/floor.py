@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
 
 from backends.errors import BackendError, Unavailable
 from proxy.events.values import Event, UnloadCompleted, UnloadReason, UnloadStarted
-from proxy.lifecycle.loader import TYPES, Loader
+from proxy.lifecycle.loader import TYPES, Loader, failure
 from proxy.lifecycle.places import Attempt, Place, way
 from proxy.lifecycle.rules import Rules
 from proxy.lifecycle.scheduler import RANKS, Key, Priority, Resident, plan, to_free
@@ -194,7 +195,9 @@ class Floor:
             waiting = place.waiting()
             if waiting is not None and now >= waiting.since + self._rules.wait:
                 self._line.discard(place)
-                place.gave_up(self.no_place(place))
+                error = self.no_place(place)
+                place.gave_up(error)
+                self._publish(replace(failure(place.entry, error), error_code="LOADING_TIMEOUT"))
 
     def no_place(self, place: Place) -> Unavailable:
         """The error for a model that found no place."""

@@ -90,6 +90,8 @@ async def test_when_all_are_in_use_a_request_waits_and_then_is_told_when_to_come
             await rig.manager.ensure_ready(C)
         assert told.value.retry_after
         assert rig.place(C).state is State.NOT_LOADED
+        await rig.until(lambda: rig.kinds()[-1] == "load.failed")
+        assert rig.news[-1].error_code == "LOADING_TIMEOUT"  # type: ignore[attr-defined]
         waiting = asyncio.create_task(rig.manager.ensure_ready(C))
         await rig.until(lambda: rig.place(C).attempt is not None)
     await waiting
