@@ -82,11 +82,10 @@ class PipelinesBackend:
         """
         if not isinstance(request, Infer):
             raise Unsupported(f"{model.label} is loaded for `{model.task}` and serves nothing else.", param="model")
-        asked = tasks.check(request)
         left = threading.Event()
         with self._pipelines.used(model) as pipeline, pipeline.admission.admit(1):
             try:
-                result = await pipeline.thread.call(pipeline.running.run, asked, left)
+                result = await pipeline.thread.call(_run, pipeline.running, request, left)
             finally:
                 left.set()
         yield Inferred(result)
@@ -121,3 +120,7 @@ class PipelinesBackend:
             if type(error) is Unavailable and is_model_id(model.source):
                 raise Unsupported(error.message, param="model") from error
             raise
+
+
+def _run(running: Running, request: Infer, left: threading.Event) -> bytes:
+    return running.run(tasks.check(request), left)

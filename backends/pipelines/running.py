@@ -68,6 +68,8 @@ class Running:
             return to_json(result)
         except TypeError as error:
             raise Broken(f"{self._label} made a result that JSON cannot hold.") from error
+        except MemoryError as error:
+            raise self._told(error, asked) from error
 
     def probe(self, task: str) -> Infer | None:
         """A tiny request, if there is one for the task."""
@@ -128,7 +130,10 @@ class Running:
         limit = min(told or 1 << 30, getattr(tokenizer, "model_max_length", 1 << 30))
         if tokenizer is None or limit >= 1 << 30:
             return None
-        longest = max((len(tokenizer(text, verbose=False)["input_ids"]) for text in _texts(inputs)), default=0)
+        try:
+            longest = max((len(tokenizer(text, verbose=False)["input_ids"]) for text in _texts(inputs)), default=0)
+        except BaseException:  # it is asked because something failed, and may be what did
+            return None
         return limit if longest > limit else None
 
 

@@ -48,9 +48,9 @@ class Tasks:
             case "translation":
                 return orjson.dumps(await self._translated(entry, translation.translation(request, self._translate)))
             case "transcription":
-                return orjson.dumps(await self._transcribed(entry, check(request)))
+                return orjson.dumps(await self._transcribed(entry, await asyncio.to_thread(check, request)))
             case _:
-                check(request)
+                await asyncio.to_thread(check, request)  # which looks at every item of what may be many megabytes
                 return await self._inferred(entry, request)
 
     async def _translated(self, entry: ModelEntry, request: Translate) -> Json:
