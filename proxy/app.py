@@ -108,6 +108,8 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     )
     app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
     app[CHATS] = Chats(Stored(database, CHAT_STORE))
+    metrics.watch("switchboard_listeners", "WebSockets that hear events.", lambda: events.listeners)
+    metrics.watch("switchboard_caption_streams", "Audio streams captioned live.", lambda: app[CAPTIONER].streams)
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
     app.on_cleanup.append(lambda app: app[CAPTIONER].close())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -88,6 +88,10 @@ class Metrics:
         # A counter refuses what is below zero by raising, and what engines tell is not to be trusted with that.
         series.prompt_tokens.inc(max(0, call.prompt_tokens or 0))
         series.completion_tokens.inc(max(0, call.completion_tokens or 0))
+
+    def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """Show a figure, asked of its owner at each scrape."""
+        Gauge(name, what, registry=self.registry).set_function(value)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

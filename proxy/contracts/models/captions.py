@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -14,13 +15,14 @@ from pydantic import BaseModel, ConfigDict
 
 from backends.errors import BackendError
 from proxy.captions.wiring import Wiring
+from proxy.contracts.models.caption_calls import counted
 from proxy.contracts.models.caption_plan import Planner
 from proxy.contracts.models.envelope import checked
 from proxy.contracts.models.errors import error_object
 from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.events.values import CaptionsStarted, CaptionsStopped, Event, StopReason, Trouble
 from proxy.http.observe import CALL
-from proxy.keys import CAPTIONER, DISPATCHER, EVENTS, TRAFFIC
+from proxy.keys import CAPTIONER, EVENTS, TRAFFIC
 
 if TYPE_CHECKING:
     from proxy.captions.live import Live
@@ -68,17 +70,15 @@ class Captions:
             raise ApiError(ErrorCode.INVALID, "A stream is under way; send asr.stop and wait for asr.stopped.")
         if self._request.app[TRAFFIC].draining:
             raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; reconnect.", retry_after=1)
-        dispatcher, call = self._request.app[DISPATCHER], self._request[CALL]
         planner = Planner(self._request, self._sid, translate=start.translate)
         plan = await planner.plan()
         entry, asked = plan.speech
-        call.model, call.engine = entry.name, entry.engine
         name = f"asr_{secrets.token_hex(4)}"
         wiring = Wiring(
             name=name,
             format=start.format,
             plan=planner.plan,
-            run=lambda entry, request: dispatcher.run(entry, request, call),
+            run=partial(counted, self._request),
             tell=self._tell,
             fail=lambda error: self._fail(name, error),
         )

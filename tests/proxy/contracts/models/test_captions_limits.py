@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
@@ -105,6 +106,28 @@ async def test_a_slow_model_costs_looks_and_no_final() -> None:
         await idle(backend)
     kinds = [message["t"] for message in client.heard]
     assert kinds.count("asr.final") == 3 and "asr.partial" not in kinds
+
+
+async def test_each_utterance_is_counted_as_a_request_of_its_model_and_not_the_socket() -> None:
+    backend = model()
+    backend.may.set()
+    async with world(REGISTRY, backend.create) as door:
+        async with door.greeted(await door.session()) as client:
+            await started(door, client)
+            async with door.http.get(f"{door.url}/metrics") as answer:
+                shown = await answer.text()
+            assert "switchboard_listeners 1.0" in shown and "switchboard_caption_streams 1.0" in shown
+            await client.ws.send_bytes(SPOKEN)
+            await client.ws.send_bytes(SPOKEN)
+            await client.say("asr.stop")
+            await client.until("asr.stopped")
+        await door.deserted()
+        async with door.http.get(f"{door.url}/metrics") as answer:
+            shown = await answer.text()
+    counted = re.search(r'contract="models",engine="whisper",model="hears",status="200"} (\d+)', shown)
+    assert counted is not None and int(counted[1]) >= 2
+    assert 'contract="models",engine="",model="",status="101"} 1.0' in shown
+    assert "switchboard_listeners 0.0" in shown and "switchboard_caption_streams 0.0" in shown
 
 
 async def test_a_busy_model_is_asked_again() -> None:
