@@ -15,6 +15,7 @@ import structlog
 from backends.inprocess.ids import is_directory, is_model_id
 from proxy.registry.models import Registry
 from proxy.registry.rows import Model, configured_models, merged, together
+from proxy.registry.uses import Counts, Uses
 from proxy.storage.database import Database, Stored
 from proxy.storage.errors import StorageUnavailable
 
@@ -29,8 +30,6 @@ AWAY_SECONDS = 5.0
 """The same, while the database is away."""
 START_SECONDS = 3.0
 """How long the start waits for rows; without them the configured models serve."""
-COUNT_SECONDS = 1.0
-"""How long an answer waits for its use to be counted; what could not be counted is, later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,7 @@ class LiveRegistry:
         self._known = dict(self._configured)
         self._revision = 0
         self._reading = asyncio.Lock()
-        self._uses: dict[str, tuple[int, datetime]] = {}
-        self._counting: asyncio.Task[None] | None = None
+        self._uses = Uses(self._count)
         self._looking: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("registry")
 
@@ -103,7 +101,7 @@ class LiveRegistry:
         """Register a model, and serve it; False when there is one of this id."""
         if model.model_id in self._configured or not await (await self._store.get()).add(model):
             return False
-        await self._read()
+        await self._changed()
         return True
 
     async def update(self, model_id: str, changes: Mapping[str, object]) -> Model | None:
@@ -113,7 +111,7 @@ class LiveRegistry:
             return None
         row = await (await self._store.get()).update(model_id, changes, self._clock(), configured)
         if row is not None:
-            await self._read()
+            await self._changed()
         return row
 
     async def remove(self, model_id: str) -> Listing | None:
@@ -123,21 +121,12 @@ class LiveRegistry:
         left = await (await self._store.get()).remove(model_id, self._clock())
         if left is None:
             return None
-        await self._read()
+        await self._changed()
         return self._listing(left.rows, left.changed)
 
     async def used(self, model_id: str) -> None:
-        """Count one use of a model, now or when the database is back; uses at the same time are counted together."""
-        count, _ = self._uses.get(model_id, (0, None))
-        self._uses[model_id] = (count + 1, self._clock())
-        # The count under way may have begun before this use.
-        for _ in range(2):
-            if model_id not in self._uses:
-                return
-            if self._counting is None:
-                self._counting = asyncio.create_task(self._count(), name="count uses")
-                self._counting.add_done_callback(self._counted)
-            await asyncio.wait({self._counting}, timeout=COUNT_SECONDS)
+        """Count one use of a model, now or when the database is back."""
+        await self._uses.add(model_id, self._clock())
 
     # ------------------------------------------------------------------ living
 
@@ -154,14 +143,10 @@ class LiveRegistry:
 
     async def close(self) -> None:
         """Count what is still to be counted, and look no more."""
-        tasks = [task for task in (self._looking, self._counting) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._uses:
-            with suppress(StorageUnavailable, TimeoutError):
-                async with asyncio.timeout(COUNT_SECONDS):
-                    await self._count()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._uses.close()
 
     def _seen(self, model_id: str) -> Model | None:
         return self._known.get(model_id) or self._known.get(self._aliases.get(model_id, ""))
@@ -176,8 +161,7 @@ class LiveRegistry:
             await asyncio.sleep(pause)
             try:
                 await self._look()
-                if self._uses:
-                    await self._count()
+                await self._uses.again()
                 pause = LOOK_SECONDS
             except StorageUnavailable:
                 pause = AWAY_SECONDS
@@ -202,20 +186,13 @@ class LiveRegistry:
             self._revision = snapshot.revision
             self._publish(merged(self._registry, models))
 
-    async def _count(self) -> None:
-        uses, self._uses = self._uses, {}
-        try:
-            await (await self._store.get()).used(uses, self._configured)
-        except BaseException:
-            for model_id, (count, last) in uses.items():
-                more, later = self._uses.get(model_id, (0, last))
-                self._uses[model_id] = (count + more, later)
-            raise
+    async def _changed(self) -> None:
+        """Serve what this proxy has just written. If the rows cannot be read now, the next look finds them."""
+        with suppress(StorageUnavailable):
+            await self._read()
 
-    def _counted(self, task: asyncio.Task[None]) -> None:
-        self._counting = None
-        if not task.cancelled():
-            task.exception()
+    async def _count(self, uses: Counts) -> None:
+        await (await self._store.get()).used(uses, self._configured)
 
     def _listing(self, rows: tuple[Model, ...], changed: datetime | None) -> Listing:
         return Listing(tuple(together(self._configured, rows)), changed or self._started)

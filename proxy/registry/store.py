@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.registry.rows import Model
+from proxy.registry.uses import Counts
 from proxy.storage.database import Database
 from proxy.storage.tables import MODELS, REVISIONS
 
@@ -83,8 +84,8 @@ class ModelStore:
             await _changed(tx, now)
             return await _snapshot(tx)
 
-    async def used(self, uses: Mapping[str, tuple[int, datetime]], configured: Mapping[str, Model]) -> None:
-        """Count uses: how many by model, and when the last was. Models that are gone are passed over."""
+    async def used(self, uses: Counts, configured: Mapping[str, Model]) -> None:
+        """Count uses. Models that are gone are passed over."""
         async with self._database.write() as tx:
             # In one order everywhere: two proxies that count the same models do not wait for each other in a circle.
             for model_id, (count, last) in sorted(uses.items()):
