@@ -38,7 +38,13 @@ async def answer(name: str, url: str, directory: Path) -> Any:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Command]:
+def isolation() -> str:
+    """Where models run."""
+    return "thread"
+
+
+@pytest.fixture
+async def door(tmp_path: Path, isolation: str) -> AsyncIterator[Command]:
     """A server without a configuration, whose cache (HF_HOME) has two models that nobody named."""
     home = await asyncio.to_thread(
         cached,
@@ -49,11 +55,16 @@ async def door(tmp_path: Path) -> AsyncIterator[Command]:
     config = tmp_path / "switchboard.toml"
     config.write_text("")
     async with serving(
-        HF_HOME=str(home), SWITCHBOARD_CONFIG=str(config), SWITCHBOARD_DATA=str(tmp_path / "data"), LX_DEVICE="cpu"
+        HF_HOME=str(home),
+        SWITCHBOARD_CONFIG=str(config),
+        SWITCHBOARD_DATA=str(tmp_path / "data"),
+        SWITCHBOARD_ISOLATION=isolation,
+        LX_DEVICE="cpu",
     ) as command:
         yield command
 
 
+@pytest.mark.parametrize("isolation", ["thread", "process"])
 async def test_infer(door: Command, tmp_path: Path) -> None:
     body = await answer("infer.py.txt", door.url, tmp_path)
     (found,) = body["result"]
