@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from itertools import chain
 from pathlib import Path
@@ -11,15 +12,25 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
-from backends.nano.train.common import SEED, Plan, describe, optimise, save_model, seed_torch, training_options
+from backends.nano.train.common import (
+    SEED,
+    Plan,
+    describe,
+    optimise,
+    save_model,
+    seed_torch,
+    training_options,
+    write_json,
+)
 from backends.nano.train.whisper.forward import loss_of
 from backends.nano.train.whisper.mixing import FINE
-from backends.nano.train.whisper.sentences import corpus
+from backends.nano.train.whisper.sentences import sayings
 from backends.nano.train.whisper.synthesize import Utterance, noises, spoken
 from backends.nano.train.whisper.voices import Inventor
-from backends.nano.train.whisper.windows import Batch, windows_of
+from backends.nano.train.whisper.windows import LONG, SHORT, Batch, windows_of
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+FEATURES = "preprocessor_config.json"
 
 
 def options() -> argparse.ArgumentParser:
@@ -29,16 +40,21 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--init", type=Path, required=True, help="directory of the model that train.py made")
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")
     parser.add_argument("--cooldown", type=int, default=1, help="last steps, of falling rate (default: %(default)s)")
-    parser.add_argument("--sentences", type=int, default=60000, help="sentences to speak (default: %(default)s)")
+    parser.add_argument("--sentences", type=int, default=40000, help="sentences to speak (default: %(default)s)")
     return parser
 
 
 def speech(sentences: int, seed: int) -> list[Utterance]:
     """So many sentences, in the voices of espeak-ng that may be trained on and in ones made up for each."""
-    texts, _ = corpus(sentences)
+    texts = sayings(sentences, seed)
     with TemporaryDirectory() as directory:
         inventor = Inventor(Path(directory))
         return spoken(texts, seed, inventor.voice, inventor.espeak)
+
+
+def window_lengths() -> dict[str, int]:
+    """What backends.whisper asks of a model that need not see 30 s: the shortest window and the longest, in seconds."""
+    return {"shortest_chunk_length": SHORT // 100, "longest_chunk_length": LONG // 100}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         shutil.copyfile(args.init / name, args.out / name)
+    features = json.loads((args.init / FEATURES).read_text(encoding="utf-8"))
+    write_json(args.out / FEATURES, {**features, **window_lengths()})
     tokenizer = AutoTokenizer.from_pretrained(args.init)
     windows, phonemes = windows_of(utterances, noises(args.seed), tokenizer, SEED + args.seed, FINE)
     model = WhisperForConditionalGeneration.from_pretrained(args.init, dtype=torch.float32)

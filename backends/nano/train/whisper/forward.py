@@ -128,7 +128,8 @@ def encode(model: WhisperForConditionalGeneration, batch: Batch) -> Encoded:
     bias = None
     left = POSITIONS - positions
     if batch.padding and left > 4 * batch.padding:
-        quietest = batch.frames.amin((1, 2))[:, None, None].expand(-1, MELS, 10)
+        ended = (batch.frames[:, :, -1] == 0).all(1)
+        quietest = batch.frames.amin((1, 2)).masked_fill(ended, 0)[:, None, None].expand(-1, MELS, 10)
         share = left / batch.padding
         drawn = ((torch.arange(batch.padding) + torch.rand(rows, batch.padding)) * share).long().clamp(max=left - 1)
         x = torch.cat([x, convolved(quietest)[:, 2:3] + embedded[positions + drawn]], 1)

@@ -16,15 +16,20 @@ from backends.nano.train.whisper.utterances import Placed
 
 @dataclass(frozen=True)
 class Variety:
-    """warp: of the vocal tract, each way; softest: noise, log10 of its power; parts: share of utterances heard in part."""
+    """warp: of the vocal tract, each way; softest: noise, log10 of its power; parts: share of utterances heard in part;
+    ended: share of windows whose recording ends before them.
+
+    Silence is no end: programs on CTranslate2 pad frames with zeros, which are louder than silence.
+    """
 
     warp: float
     softest: float
     parts: float
+    ended: float
 
 
-FIRST = Variety(warp=0.07, softest=-5.5, parts=0.0)
-FINE = Variety(warp=0.12, softest=-7.0, parts=0.12)
+FIRST = Variety(warp=0.07, softest=-5.5, parts=0.0, ended=0.0)
+FINE = Variety(warp=0.12, softest=-7.0, parts=0.12, ended=0.6)
 
 
 def sound_of(placed: Sequence[Placed], frames: int, noises: Sequence[LogMel], r: Random, variety: Variety) -> LogMel:
@@ -43,7 +48,10 @@ def sound_of(placed: Sequence[Placed], frames: int, noises: Sequence[LogMel], r:
         hiss = recorded[:, begin : begin + length] + level
         # Powers add up: log10(10^a + 10^b).
         sound[:, :length] = np.logaddexp(sound[:, :length] * math.log(10), hiss * math.log(10)) / math.log(10)
-    return scaled(np.maximum(sound, FLOOR))
+    window = scaled(np.maximum(sound, FLOOR))
+    if r.random() < variety.ended:
+        window[:, end + r.randint(0, 100) if placed else r.randint(20, frames) :] = 0
+    return window
 
 
 def varied(frames: NDArray[np.float16], r: Random, warp: float) -> LogMel:

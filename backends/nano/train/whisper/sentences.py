@@ -92,6 +92,27 @@ def corpus(size: int) -> tuple[list[str], list[str]]:
     return texts[HELD_OUT:], texts[:HELD_OUT]
 
 
+def crossed(r: Random) -> str:
+    """The beginning of a sentence and the end of another one, so that hearing counts for more than what was said before."""
+    one, other = sentence(r).split(), sentence(r).split()
+    return " ".join(one[: r.randint(1, len(one))] + other[r.randrange(1, len(other)) :])
+
+
+def sayings(count: int, seed: int, nonsense: float = 0.5) -> list[str]:
+    """`count` training sentences as often as the grammar says them; a share of `nonsense` is crossed out of two.
+
+    Among sentences that are all different the short ones, of which there are few, grow rarer the more there are; and of
+    the combinations that are held out a model learns that nobody says them.
+    """
+    _, held_out = corpus(0)
+    r, kept_back, said = Random(seed), set(held_out), list[str]()
+    while len(said) < count:
+        text = crossed(r) if r.random() < nonsense else sentence(r)
+        if text not in kept_back and 2 <= len(text.split()) <= 11:
+            said.append(text)
+    return said
+
+
 def voice(r: Random) -> str:
     """One of the voices of the first training as espeak-ng names it: an accent, or accent+variant."""
     return voice_of(r, grammar().variants)

@@ -28,6 +28,7 @@ from backends.nano.train.whisper.sentences import (
     further_voice,
     grammar,
     number_words,
+    sayings,
     sentence,
     voice,
 )
@@ -216,6 +217,34 @@ def test_passages_are_windows_of_5_and_of_10_seconds(tokenizer: object, speak_in
     assert {batch.frames.shape[-1] for batch in batches} == {SHORT, LONG}
     assert len({batch.padding for batch in batches}) == 2
     check(batches, tokenizer)
+
+
+def test_padding_is_silence_or_zeros_as_different_programs_pad(tokenizer: object, speak_in_tones: Speak) -> None:
+    windows, _ = windows_of(speak_in_tones(TEXTS), noises(0), tokenizer, seed=3, variety=FINE)
+    frames = torch.cat([batch.frames[:, :, :SHORT] for batch in islice(windows.passages(), 8)])
+    ended = (frames[:, :, -1] == 0).all(1)
+    assert 0.2 < float(ended.float().mean()) < 0.8
+    assert float(frames[ended][:, :, 0].abs().max()) > 0
+
+
+def test_training_sentences_are_as_frequent_as_in_the_grammar_and_never_held_out() -> None:
+    said = sayings(3000, seed=1, nonsense=0)
+    _, held_out = corpus(0)
+    assert said == sayings(3000, seed=1, nonsense=0)
+    assert not set(said) & set(held_out)
+    assert len(set(said)) < len(said)
+    greetings = sum(text.startswith(("Hello", "Good")) for text in said)
+    expected = sum(text.startswith(("Hello", "Good")) for text in held_out) / len(held_out)
+    assert greetings / len(said) == pytest.approx(expected, abs=0.02)
+
+
+def test_nonsense_is_the_grammar_s_own_words_in_an_order_of_their_own() -> None:
+    _, held_out = corpus(0)
+    said = sayings(300, seed=1, nonsense=1)
+    words = {word.strip(".,?") for text in sayings(6000, seed=2, nonsense=0) for word in text.split()}
+    assert not set(said) & set(held_out)
+    assert {word.strip(".,?") for text in said for word in text.split()} <= words
+    assert all(2 <= len(text.split()) <= 11 and text[-1] in ".?!" for text in said)
 
 
 def batches_of(windows: Windows) -> list[Batch]:
