@@ -50,6 +50,7 @@ OPTIONS: dict[str, JsonObject] = {
     "top_k": whole(0, 1_000_000),
     "repetition_penalty": NUMBER,
 }
+STREAM: JsonObject = {"type": "boolean", "description": "an extension: answer with server-sent events"}
 CACHED = record(
     {"loaded_at": {"type": ["string", "null"]}, "device": {"type": ["string", "null"]}, "model_type": text()}
 )
@@ -96,7 +97,7 @@ def _work() -> Iterable[Operation]:
             "Generate text",
             wrote,
             errors,
-            body=record({"model_id": text(), "prompt": text()}, {**OPTIONS, "stream": FLAG}),
+            body=record({"model_id": text(), "prompt": text()}, {**OPTIONS, "stream": STREAM}),
         ),
         _op(
             "POST",

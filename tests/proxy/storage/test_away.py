@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -132,3 +133,35 @@ async def test_a_sqlite_file_locked_by_another_program(
     async with other.write():
         pass
     await other.close()
+
+
+@pytest.mark.parametrize("what", ["garbage", "directory", "no directory"])
+async def test_a_place_where_no_sqlite_database_can_be(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "place" / "rows.sqlite3"
+    await asyncio.to_thread(_spoil, path, what)
+    database = Database(SqliteFile(path))
+    for _ in range(2):
+        await refused(database)
+    await asyncio.to_thread(_mend, path)
+    await ask(database)
+    await database.close()
+
+
+def _spoil(path: Path, what: str) -> None:
+    if what == "no directory":
+        path.parent.write_text("a file where a directory should be")
+        return
+    path.parent.mkdir()
+    if what == "directory":
+        path.mkdir()
+    else:
+        path.write_bytes(b"no database at all " * 1000)
+
+
+def _mend(path: Path) -> None:
+    if path.parent.is_file():
+        path.parent.unlink()
+    elif path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink()
