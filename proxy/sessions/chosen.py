@@ -8,13 +8,14 @@ from typing import Literal, Protocol, TypeAlias, cast
 
 from backends import REMOTE
 from backends.base import EngineSpec, ModelSpec, placed
+from backends.translation.languages import CodeTable
 from backends.types import Json, Task
 from proxy.errors import ApiError
 from proxy.registry.catalog import Catalog, SpeechFacts, TranslationFacts
 from proxy.registry.models import ModelEntry, Registry
 from proxy.sessions.config import Asr, AsrCompute, Device, ModelConfig, Mt, MtCompute, said_at, whole
 from proxy.sessions.effect import relayed_fields
-from proxy.sessions.limits import SENTENCES, Machine, check_compute, check_language, unsupported
+from proxy.sessions.limits import SENTENCES, Machine, check_compute, check_pair, check_spoken, unsupported
 from proxy.sessions.placing import Compute, compute_of, computed_in, place, wished
 
 Service: TypeAlias = Literal["asr", "mt"]
@@ -56,10 +57,11 @@ class Loads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What there is beside the models that are configured: the machine, and what is known of those that could be."""
+    """What there is beside the models that are configured: the machine, what is known of models, and codes of languages."""
 
     machine: Machine
     catalog: Catalog
+    codes: CodeTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,11 @@ class Chosen:
         """
         entry = self._found(service, said, here)
         engine = self._engine_of(entry)
-        facts = here.catalog.find(entry.spec.source)
+        facts = here.catalog.find(entry.spec.source) or here.catalog.find(entry.name)
         if service == "asr" and isinstance(facts, SpeechFacts):
-            check_language(entry.name, facts, said)
+            check_spoken(entry.name, facts, said)
+        if service == "mt" and isinstance(facts, TranslationFacts):
+            check_pair(entry.name, facts, said, here.codes)
         if engine.kind in REMOTE and service == "asr":
             relayed_fields(said)
         else:

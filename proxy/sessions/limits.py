@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backends.base import EngineSpec
+from backends.translation.languages import CodeTable
 from backends.types import Json
 from proxy.errors import ApiError, ErrorCode, invalid
-from proxy.registry.catalog import SpeechFacts
+from proxy.registry.catalog import SpeechFacts, TranslationFacts
 from proxy.sessions.config import said_at
 from proxy.sessions.placing import compute_of, device_of
 
@@ -47,7 +48,7 @@ def check_compute(path: str, engine: EngineSpec, said: Mapping[str, Json], machi
         raise invalid(f"{path}.batch_size", f"{batch} is more than the {most} that the engine takes at once")
 
 
-def check_language(name: str, facts: SpeechFacts, said: Mapping[str, Json]) -> None:
+def check_spoken(name: str, facts: SpeechFacts, said: Mapping[str, Json]) -> None:
     """Whether a speech model knows the language that is said, and can do the task. Raises INVALID with its path."""
     language, known = said_at(said, "asr.language"), facts.languages
     if language is not None and known and language not in known:
@@ -55,6 +56,18 @@ def check_language(name: str, facts: SpeechFacts, said: Mapping[str, Json]) -> N
         raise invalid("asr.language", f"`{name}` knows {few}")
     if said_at(said, "asr.task") == "translate" and known == ("en",):
         raise invalid("asr.task", f"`{name}` knows English alone, and has nothing to translate")
+
+
+def check_pair(name: str, facts: TranslationFacts, said: Mapping[str, Json], codes: CodeTable) -> None:
+    """Whether a translation model has the languages that are said, in whatever standard. Raises INVALID with the path."""
+    for number, field in enumerate(("source_language", "target_language")):
+        code = said_at(said, f"mt.{field}")
+        known = (facts.pair[number],) if facts.pair else tuple(facts.family.languages)
+        if not isinstance(code, str) or not code or not known:
+            continue
+        if codes.parse(code).language not in {codes.parse(own).language for own in known}:
+            reason = f"`{name}` does not have `{code}` there; GET /api/languages/mt/{name} lists its languages"
+            raise invalid(f"mt.{field}", reason)
 
 
 def unsupported(path: str, reason: str) -> ApiError:

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from backends.inprocess.cuda import device_count
+from backends.translation.languages import read_table
 from backends.types import Json, JsonObject
 from proxy.errors import ApiError, ErrorCode
 from proxy.registry.catalog import Catalog
@@ -202,10 +203,14 @@ class Sessions:
 
     async def _surroundings(self) -> Surroundings:
         if self._known is None:
-            # Asking the driver takes a while.
-            cuda = await asyncio.to_thread(device_count) > 0
-            self._known = Surroundings(Machine(cuda, len(os.sched_getaffinity(0))), await self._catalog())
+            # Asking the driver takes a while, and files are read.
+            machine, codes = await asyncio.to_thread(_machine), await asyncio.to_thread(read_table)
+            self._known = Surroundings(machine, await self._catalog(), codes)
         return self._known
+
+
+def _machine() -> Machine:
+    return Machine(cuda=device_count() > 0, cores=len(os.sched_getaffinity(0)))
 
 
 def _latest(session: Session) -> JsonObject:

@@ -106,6 +106,18 @@ def test_a_model_that_is_gone_leaves_its_session_readable() -> None:
             ErrorCode.INVALID,
         ),
         (at("mt.model_id", "ears"), GPU, "mt.model_id", ErrorCode.INVALID),
+        (
+            {"mt": {"model_id": "facebook/m2m100_418M", "target_language": "klingon"}},
+            GPU,
+            "mt.target_language",
+            ErrorCode.INVALID,
+        ),
+        (
+            {"mt": {"model_id": "Helsinki-NLP/opus-mt-en-de", "source_language": "de"}},
+            GPU,
+            "mt.source_language",
+            ErrorCode.INVALID,
+        ),
         (at("asr.compute_config.device", "cuda"), LAPTOP, "asr.compute_config.device", ErrorCode.UNSUPPORTED_DEVICE),
         (at("mt.compute_config.device", "cuda"), LAPTOP, "mt.compute_config.device", ErrorCode.UNSUPPORTED_DEVICE),
         (
@@ -166,6 +178,14 @@ def test_what_cannot_be_had_is_refused_by_its_path(
         (at("asr.model_id", "openai/whisper-tiny.en"), LAPTOP),
         ({"asr": {"model_id": "openai/whisper-small", "language": "de", "task": "translate"}}, LAPTOP),
         (at("mt.model_id", "facebook/nllb-200-distilled-600M"), LAPTOP),
+        *(
+            ({"mt": {"model_id": "facebook/nllb-200-distilled-600M", "target_language": code}}, LAPTOP)
+            for code in ("fr", "fra_Latn", "zh-CN", "zho_Hant", "pt_XX", "")
+        ),
+        (
+            {"mt": {"model_id": "Helsinki-NLP/opus-mt-en-de", "source_language": "eng", "target_language": "de_DE"}},
+            LAPTOP,
+        ),
         (at("asr.compute_config.device", "cuda"), GPU),
         ({"asr": {"compute_config": {"device": "cpu", "cpu_threads": 4}}}, GPU),
         (at("asr.compute_config.cpu_threads", 4), LAPTOP),

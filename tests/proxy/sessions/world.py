@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from backends.base import EngineSpec, ModelSpec
+from backends.translation.languages import read_table
 from backends.types import Task
 from proxy.registry.catalog import Catalog, read_catalog
 from proxy.registry.models import ModelEntry, Registry
@@ -17,8 +18,8 @@ from proxy.storage.database import Database, Stored
 
 IDLE = 1000.0
 CATALOG = read_catalog()
-LAPTOP = Surroundings(Machine(cuda=False, cores=4), CATALOG)
-GPU = Surroundings(Machine(cuda=True, cores=4), CATALOG)
+LAPTOP = Surroundings(Machine(cuda=False, cores=4), CATALOG, read_table())
+GPU = replace(LAPTOP, machine=Machine(cuda=True, cores=4))
 
 
 def entry(name: str, engine: str, task: Task) -> ModelEntry:
