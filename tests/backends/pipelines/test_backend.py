@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -87,6 +88,20 @@ async def test_a_model_is_a_pipeline_for_each_of_its_tasks(backend: PipelinesBac
     with pytest.raises(Unsupported, match="serves nothing else"):
         async for _ in backend.run(features, Chat(messages=({"role": "user", "content": "a"},))):
             pass
+
+
+async def test_unloading_frees_the_network(backend: PipelinesBackend, directory: Directory) -> None:
+    def network() -> weakref.ref[torch.nn.Module]:
+        with backend._pipelines.used(model) as pipeline:
+            return weakref.ref(pipeline.running._pipeline.model)
+
+    model = spec(directory, MASKED, "fill-mask")
+    await backend.load(model, lambda _: None)
+    await ask(backend, model, FILL)
+    loaded = network()
+    assert loaded() is not None
+    await backend.unload(model)
+    assert loaded() is None
 
 
 async def test_whoever_leaves_frees_the_model_at_its_next_pass(backend: PipelinesBackend, directory: Directory) -> None:
