@@ -11,7 +11,8 @@ import structlog
 
 from backends.errors import BackendError, Unavailable
 from proxy.events.values import Event, UnloadCompleted, UnloadReason, UnloadStarted
-from proxy.lifecycle.loader import TYPES, Loader, failure
+from proxy.lifecycle.loader import TYPES, Loader
+from proxy.lifecycle.outcomes import failure
 from proxy.lifecycle.places import Attempt, Place, way
 from proxy.lifecycle.rules import Rules
 from proxy.lifecycle.scheduler import RANKS, Key, Priority, Resident, plan, to_free

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeAlias
 
 import structlog
 
-from backends.base import Backend, EngineSpec, ModelSpec, Progress, placed
-from backends.errors import BackendError, Broken, LoadTimedOut, NoDevice, NotCached
-from backends.inprocess.cuda import device_count
+from backends.base import Backend, ModelSpec, Progress, placed
+from backends.errors import BackendError, Broken, LoadTimedOut
 from backends.inprocess.memory import trim
-from proxy.events.values import Event, LoadCompleted, LoadFailed, LoadProgress, LoadStarted, ModelType
+from proxy.events.values import Event, LoadCompleted, LoadProgress, LoadStarted, ModelType
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.experience import Cost
+from proxy.lifecycle.fitting import Fitting, MakeRoom
 from proxy.lifecycle.gauge import Gauge, Growth
 from proxy.lifecycle.ledger import Ledger
-from proxy.lifecycle.outcomes import error_code
+from proxy.lifecycle.outcomes import failure
 from proxy.lifecycle.places import Attempt
 from proxy.lifecycle.probe import run_probe
 from proxy.lifecycle.progress import advanced, warming
-from proxy.lifecycle.requirements import Consult, Need, arithmetic, needed_mb, refusal, refuse_arithmetic
-from proxy.lifecycle.weights import weights_mb
 from proxy.registry.models import ModelEntry
 
 SAMPLE_SECONDS = 0.5
@@ -33,8 +30,6 @@ SAMPLE_SECONDS = 0.5
 TYPES: dict[str, ModelType] = {"transcription": "asr", "translation": "mt", "text": "text", "pipeline": "pipeline"}
 
 Publish: TypeAlias = Callable[[Event], None]
-MakeRoom: TypeAlias = Callable[[float, str], Awaitable[None]]
-"""Have spare models go for so many MB on a device, as far as there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,69 +43,24 @@ class Loaded:
 
 
 class Loader:
-    """Loads and unloads models of this process. file: where its experience is kept; seconds: that a load may take."""
+    """Loads and unloads models of this process. seconds: that a load may take, None = any time."""
 
     def __init__(
         self,
         engines: Engines,
         gauge: Gauge,
-        facts: Consult,
+        ledger: Ledger,
+        fitting: Fitting,
         publish: Publish,
-        *,
         seconds: float | None,
-        file: Path | None,
     ) -> None:
         self._engines = engines
         self._gauge = gauge
-        self._facts = facts
+        self._ledger = ledger
+        self._fitting = fitting
         self._publish = publish
         self._seconds = seconds
-        self._ledger = Ledger(file)
         self._log = structlog.get_logger("lifecycle")
-
-    async def recall(self) -> None:
-        """Read what past loads taught."""
-        await self._ledger.restore()
-
-    def expected_seconds(self, entry: ModelEntry, model: ModelSpec) -> float | None:
-        """How long loads of this model took; None = there was none."""
-        return self._ledger.expected(self._engines.spec(entry.engine), model).seconds
-
-    async def need(self, entry: ModelEntry, model: ModelSpec, *, strict: bool = False) -> Need:
-        """What a load is expected to hold, and where. Raises NoDevice for a GPU that is not there.
-
-        strict: also raises NotCached for a model that is not on this machine while the hub is not to be asked.
-        """
-        spec = placed(self._engines.spec(entry.engine), model)
-        device = await self._device(spec)
-        refuse_arithmetic(spec.kind, device, spec.compute_type)
-        try:
-            weights = await asyncio.to_thread(weights_mb, model)
-        except NotCached:
-            if strict:
-                raise
-            weights = None
-        learned = self._ledger.expected(self._engines.spec(entry.engine), model).memory_mb
-        published = (await self._facts()).memory_mb(model.source)
-        computed = arithmetic(spec.kind, device, spec.compute_type)
-        return Need(
-            label=f"`{entry.name}`",
-            source=model.source,
-            device=device,
-            int8=computed is not None and computed.startswith("int8"),
-            mb=needed_mb(learned, published, weights, computed),
-        )
-
-    async def fit(self, need: Need, make_room: MakeRoom) -> None:
-        """Have room for what is needed, if that is known. Raises OutOfMemory with the figures and ways out."""
-        if need.mb is None:
-            return
-        available = (await self._gauge.room()).available_on(need.device)
-        if need.mb > available:
-            await make_room(need.mb - available, need.device)
-            available = (await self._gauge.room()).available_on(need.device)
-        if need.mb > available:
-            raise refusal(need, need.mb, available, await self._facts())
 
     async def load(self, attempt: Attempt, make_room: MakeRoom, staged: Callable[[], None]) -> Loaded:
         """Bring the model into memory. Raises BackendError; then nothing of it is left behind. staged: told of new stages."""
@@ -148,7 +98,7 @@ class Loader:
 
     async def unload(self, entry: ModelEntry, model: ModelSpec) -> float | None:
         """Take the model out of memory: MB that this freed, None where that cannot be told."""
-        device = await self._device(placed(self._engines.spec(entry.engine), model))
+        device = await self._fitting.device(placed(self._engines.spec(entry.engine), model))
         async with self._gauge.growth(device) as growth:
             self._gauge.moves(growth)
             await self._engines[entry.engine].unload(model)
@@ -158,17 +108,17 @@ class Loader:
     async def _load(self, attempt: Attempt, make_room: MakeRoom, staged: Callable[[], None], started: float) -> Loaded:
         entry, model = attempt.entry, attempt.model
         backend = await self._engines.make(entry.engine)
-        need = await self.need(entry, model)
-        attempt.expected = self.expected_seconds(entry, model)
+        need = await self._fitting.need(entry, model)
+        expected = self._ledger.expected(self._engines.spec(entry.engine), model).seconds
         self._publish(
             LoadStarted(
                 model_id=entry.name,
                 model_type=TYPES[entry.task],
-                estimated_load_time_ms=None if attempt.expected is None else round(attempt.expected * 1e3),
+                estimated_load_time_ms=None if expected is None else round(expected * 1e3),
                 memory_required_mb=_rounded(need.mb),
             )
         )
-        await self.fit(need, make_room)
+        await self._fitting.fit(need, make_room)
         async with self._gauge.growth(need.device) as growth:
             sampling = asyncio.create_task(self._sample(attempt, growth))
             try:
@@ -235,37 +185,16 @@ class Loader:
         self._publish(failure(attempt.entry, error))
         return error
 
-    async def _device(self, spec: EngineSpec) -> str:
-        """cpu or cuda. Raises NoDevice."""
-        if spec.device == "cpu":
-            return "cpu"
-        found = await asyncio.to_thread(device_count)
-        if spec.device.startswith("cuda") and not found:
-            raise NoDevice("This machine has no usable CUDA device; load the model on cpu, or with device auto.")
-        return "cuda" if found else "cpu"
-
     async def _learned(self, attempt: Attempt, loaded: Loaded) -> Loaded:
         """The load, remembered; with what an earlier one of the same model held, where its own could not be measured."""
         fetched = attempt.standing is not None and attempt.standing.first != "loading_weights"
-        # What was downloaded or converted is there next time: such a load teaches nothing about later ones.
-        cost = Cost() if fetched else Cost(loaded.seconds, loaded.memory_mb)
         engine = self._engines.spec(attempt.entry.engine)
-        await self._ledger.learn(engine, attempt.model, cost)
+        # What was downloaded or converted is there next time: such a load teaches nothing about later ones.
+        if not fetched:
+            await self._ledger.learn(engine, attempt.model, Cost(loaded.seconds, loaded.memory_mb))
         if loaded.memory_mb is not None:
             return loaded
         return replace(loaded, memory_mb=self._ledger.expected(engine, attempt.model).memory_mb)
-
-
-def failure(entry: ModelEntry, error: BackendError) -> LoadFailed:
-    """The event of a load that failed."""
-    return LoadFailed(
-        model_id=entry.name,
-        error_code=error_code(error),
-        error_message=error.message,
-        required_mb=getattr(error, "required_mb", None),
-        available_mb=getattr(error, "available_mb", None),
-        suggestions=getattr(error, "suggestions", ()),
-    )
 
 
 def _unexpected(name: str) -> BackendError:

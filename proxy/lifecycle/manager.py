@@ -10,8 +10,10 @@ from backends.base import Health, ModelSpec
 from backends.errors import BackendError, Unavailable
 from proxy.events.values import Event, UnloadReason
 from proxy.lifecycle.engines import Engines
+from proxy.lifecycle.fitting import Fitting
 from proxy.lifecycle.floor import Floor
 from proxy.lifecycle.gauge import Gauge
+from proxy.lifecycle.ledger import Ledger
 from proxy.lifecycle.loader import Loader
 from proxy.lifecycle.memory import Room, read_room
 from proxy.lifecycle.outcomes import is_models_failure
@@ -43,8 +45,10 @@ class LifecycleManager:
         self._engines = engines
         self.rules = rules or Rules()
         self.gauge = Gauge(read)
-        self._loader = Loader(engines, self.gauge, facts, publish, seconds=self.rules.load, file=self.rules.file)
-        self._floor = Floor(self.rules, self._loader, publish)
+        self._ledger = Ledger(self.rules.file)
+        self._fitting = Fitting(engines, self.gauge, self._ledger, facts)
+        loader = Loader(engines, self.gauge, self._ledger, self._fitting, publish, self.rules.load)
+        self._floor = Floor(self.rules, loader, publish)
         self._watch = Watch(self._floor, self.gauge, self.rules)
 
     def place(self, entry: ModelEntry) -> Place:
@@ -173,18 +177,20 @@ class LifecycleManager:
             return
         # What is in memory, or on its way, is here and does fit.
         new = place.state in (State.NOT_LOADED, State.ERROR)
-        need = await self._loader.need(entry, compute.applied(entry.spec), strict=new)
+        need = await self._fitting.need(entry, compute.applied(entry.spec), strict=new)
         if new:
-            await self._loader.fit(need, self._floor.make_room)
+            await self._fitting.fit(need, self._floor.make_room)
 
     def expected_seconds(self, entry: ModelEntry) -> float | None:
         """How long past loads of the model took, as it is to be loaded now; None = there was none, or it runs elsewhere."""
         place = self.place(entry)
-        return None if place.remote else self._loader.expected_seconds(entry, place.compute.applied(entry.spec))
+        if place.remote:
+            return None
+        return self._ledger.expected(self._engines.spec(entry.engine), place.compute.applied(entry.spec)).seconds
 
     async def start(self) -> None:
         """Recall what past loads taught."""
-        await self._loader.recall()
+        await self._ledger.restore()
 
     async def close(self) -> None:
         """Stop loads that are under way."""

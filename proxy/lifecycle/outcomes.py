@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from backends import errors
 from backends.errors import BackendError
+from proxy.events.values import LoadFailed
+from proxy.registry.models import ModelEntry
 
 FAILED_FROM = 500
 
@@ -39,3 +41,15 @@ def error_code(error: BackendError) -> str:
         case _:
             # The model, as it is configured, cannot be loaded: damaged, of another kind, or its package is missing.
             return "CONFIGURATION_ERROR"
+
+
+def failure(entry: ModelEntry, error: BackendError) -> LoadFailed:
+    """The event of a load that failed."""
+    return LoadFailed(
+        model_id=entry.name,
+        error_code=error_code(error),
+        error_message=error.message,
+        required_mb=getattr(error, "required_mb", None),
+        available_mb=getattr(error, "available_mb", None),
+        suggestions=getattr(error, "suggestions", ()),
+    )

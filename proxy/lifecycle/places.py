@@ -53,7 +53,6 @@ class Attempt:
     priority: Priority = "normal"
     warm: bool = False
     started: float | None = None
-    expected: float | None = None
     standing: Standing | None = None
     error: BackendError | None = None
 
