@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
 
 from backends.errors import BackendError
 from proxy.captions.wiring import Wiring
 from proxy.contracts.models.caption_calls import counted
 from proxy.contracts.models.caption_plan import Planner
-from proxy.contracts.models.envelope import checked
+from proxy.contracts.models.envelope import Strict, checked
 from proxy.contracts.models.errors import error_object
 from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.events.values import CaptionsStarted, CaptionsStopped, Event, StopReason, Trouble
@@ -30,11 +29,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Start(_Strict):
+class Start(Strict):
     """`asr.start`. sample_rate: of pcm16; translate: `false` = no translations, whatever the session's target language."""
 
     format: Literal["pcm16", "webm"]
@@ -42,7 +37,7 @@ class Start(_Strict):
     translate: bool = True
 
 
-class Stop(_Strict):
+class Stop(Strict):
     """`asr.stop`."""
 
 
@@ -59,20 +54,8 @@ class Captions:
     async def start(self, data: Mapping[str, object]) -> None:
         """Begin a stream. Raises ApiError or BackendError when that cannot be."""
         start = checked(Start, data, "data.")
-        if self._sid is None:
-            message = "Captions need a session: make one with POST /api/sessions, and open /ws/{its id}."
-            raise ApiError(ErrorCode.INVALID, message)
-        if start.format != "pcm16" and start.sample_rate is not None:
-            raise ApiError(
-                ErrorCode.INVALID, "`data.sample_rate` is for pcm16; webm says its own.", param="data.sample_rate"
-            )
-        if self._task is not None and not self._task.done():
-            raise ApiError(ErrorCode.INVALID, "A stream is under way; send asr.stop and wait for asr.stopped.")
-        if self._request.app[TRAFFIC].draining:
-            raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; reconnect.", retry_after=1)
-        planner = Planner(self._request, self._sid, translate=start.translate)
+        planner = Planner(self._request, self._session(start), translate=start.translate)
         plan = await planner.plan()
-        entry, asked = plan.speech
         name = f"asr_{secrets.token_hex(4)}"
         wiring = Wiring(
             name=name,
@@ -80,10 +63,11 @@ class Captions:
             plan=planner.plan,
             run=partial(counted, self._request),
             tell=self._tell,
-            fail=lambda error: self._fail(name, error),
+            fail=partial(self._fail, name),
         )
         stack = AsyncExitStack()
         self._live = await stack.enter_async_context(self._request.app[CAPTIONER].stream(wiring))
+        entry, asked = plan.speech
         self._tell(
             CaptionsStarted(
                 stream_id=name,
@@ -124,6 +108,20 @@ class Captions:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _session(self, start: Start) -> str:
+        """The session to caption in. Raises ApiError when there is none, or it is not the time."""
+        if self._sid is None:
+            message = "Captions need a session: make one with POST /api/sessions, and open /ws/{its id}."
+            raise ApiError(ErrorCode.INVALID, message)
+        if start.format != "pcm16" and start.sample_rate is not None:
+            message = "`data.sample_rate` is for pcm16; webm says its own."
+            raise ApiError(ErrorCode.INVALID, message, param="data.sample_rate")
+        if self._task is not None and not self._task.done():
+            raise ApiError(ErrorCode.INVALID, "A stream is under way; send asr.stop and wait for asr.stopped.")
+        if self._request.app[TRAFFIC].draining:
+            raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; reconnect.", retry_after=1)
+        return self._sid
 
     async def _run(self, name: str, live: Live, stack: AsyncExitStack) -> None:
         reason: StopReason = "closed"

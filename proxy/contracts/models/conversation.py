@@ -6,11 +6,21 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from backends.errors import BackendError
 from proxy.contracts.models.captions import Captions
-from proxy.contracts.models.envelope import LONGEST_TEXT, Message, Moment, Refused, checked, event, read, written
+from proxy.contracts.models.envelope import (
+    LONGEST_TEXT,
+    Message,
+    Moment,
+    Refused,
+    Strict,
+    checked,
+    event,
+    read,
+    written,
+)
 from proxy.contracts.models.errors import error_object
 from proxy.errors import ApiError, from_backend, invalid
 from proxy.events.bus import Bus, Listener
@@ -24,23 +34,19 @@ HEARTBEAT_SECONDS = 15.0
 SESSION_ENDED = 4410
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Resume(_Strict):
+class Resume(Strict):
     """seq: of the last message that the client has read."""
 
     seq: int = Field(ge=0, le=2**63)
 
 
-class Hello(_Strict):
+class Hello(Strict):
     """`session.hello`: resume = go on where an earlier connection ended."""
 
     resume: Resume | None = None
 
 
-class Heartbeat(_Strict):
+class Heartbeat(Strict):
     """`session.heartbeat`: nothing but a sign of life."""
 
 

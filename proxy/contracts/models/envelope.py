@@ -22,10 +22,14 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 T = TypeVar("T", bound=BaseModel)
 
 
-class Message(BaseModel):
-    """What a client sends. Of the envelope's other fields, which the server writes, it may send its own and need not."""
+class Strict(BaseModel):
+    """An object of which every member is known, and of its own kind."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Message(Strict):
+    """What a client sends. Of the envelope's other fields, which the server writes, it may send its own and need not."""
 
     v: Literal[1]
     t: Name
