@@ -13,11 +13,14 @@ from aiohttp import FormData
 
 import backends
 from backends.base import ModelSpec
+from backends.inprocess.hub import Hub
 from backends.types import Task
+from backends.whisper.backend import WhisperBackend
 from proxy.lifecycle.engines import Create
 from proxy.registry.config import load_registry
 from proxy.registry.models import ModelEntry, Registry
 from proxy.settings import Settings
+from tests.backends.inprocess.hub_server import HubServer
 from tests.contracts.schema import conforms
 from tests.proxy.contracts.models.socket_client import Client, World, world
 
@@ -38,6 +41,11 @@ def shipped(*others: ModelEntry) -> Registry:
 
 def model(name: str, source: Path | str, task: Task = "transcription", engine: str = "whisper") -> ModelEntry:
     return ModelEntry(name=name, engine=engine, spec=ModelSpec(source=str(source), name=name), task=task)
+
+
+def asking(hub: HubServer, cache: Path) -> Create:
+    """Makes speech engines that ask this hub."""
+    return lambda spec: WhisperBackend(spec, Hub(cache=cache, endpoint=hub.url))
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import transformers
 
 from proxy.keys import LIFECYCLE
 from proxy.lifecycle.places import Place
-from tests.contracts.models.lifecycle_door import NANO, Door, model, open_door
+from tests.backends.inprocess.hub_server import serving
+from tests.contracts.models.lifecycle_door import NANO, Door, asking, model, open_door
 
 SPEECH = Path(__file__).parents[2] / "data" / "speech" / "01.flac"
 CLIP = SPEECH.read_bytes()
@@ -185,6 +187,37 @@ async def test_idle_models_are_unloaded(tmp_path: Path) -> None:
         await door.act("nano-translate", "load")
         completed = await client.until("model.unload.completed")
     assert completed["data"]["reason"] == "idle"
+
+
+async def test_what_the_configuration_preloads_is_there_from_the_start_and_stays(tmp_path: Path) -> None:
+    kept = replace(model("kept", NANO.parent / "translate", "translation", "translation"), preload=True)
+    async with (
+        open_door(tmp_path, kept, lx_model_cache_size=1, lx_auto_unload_timeout_ms=100) as door,
+        door.listening() as client,
+    ):
+        await door.becomes("kept", "loaded", "mt")
+        await door.act("nano-whisper", "load")
+        gone = await client.until("model.unload.completed")
+        assert gone["data"]["model_id"] == "nano-whisper"
+        assert (await door.status("kept", "mt"))["status"] == "loaded"
+        await door.act("kept", "unload")
+        assert (await door.status("kept", "mt"))["status"] == "not_loaded"
+
+
+async def test_a_model_of_the_hub_is_downloaded_converted_and_read(tmp_path: Path, hub_on_loopback: None) -> None:
+    with serving() as hub:
+        hub.files = {file.name: file.read_bytes() for file in (NANO.parent / "whisper").iterdir() if file.is_file()}
+        fetched = model("fetched", "team/model")
+        async with open_door(tmp_path, fetched, create=asking(hub, tmp_path / "hub")) as door:
+            async with door.listening() as client:
+                await door.act("fetched", "load")
+                await client.until("model.load.completed")
+            assert (await door.transcribe("fetched", CLIP))["result"]["text"].strip()
+    told = [message["data"] for message in client.heard if message["t"] == "model.load.progress"]
+    assert told[0]["stage"] == "downloading"
+    percents = [each["progress"] for each in told]
+    assert percents == sorted(percents)
+    assert "model.safetensors" in hub.served
 
 
 async def test_memory_of_a_large_model_is_measured_and_freed(tmp_path: Path) -> None:

@@ -10,13 +10,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from backends.inprocess.hub import Hub
-from backends.whisper.backend import WhisperBackend
-from proxy.lifecycle.engines import Create
 from proxy.registry.config import read_registry
 from proxy.settings import Settings
 from tests.backends.inprocess.hub_server import HubServer, serving
-from tests.contracts.models.lifecycle_door import NANO, Body, Door, model, open_door
+from tests.contracts.models.lifecycle_door import NANO, Body, Door, asking, model, open_door
 from tests.proxy.contracts.models.socket_client import world
 
 REMOTE_CONFIG = """\
@@ -63,11 +60,6 @@ async def test_model_not_found(door: Door, action: str, name: str) -> None:
 def hub(hub_on_loopback: None) -> Iterator[HubServer]:
     with serving() as hub:
         yield hub
-
-
-def asking(hub: HubServer, cache: Path) -> Create:
-    """Makes backends that ask this hub."""
-    return lambda spec: WhisperBackend(spec, Hub(cache=cache, endpoint=hub.url))
 
 
 async def test_a_model_that_the_hub_does_not_have(tmp_path: Path, hub: HubServer) -> None:
