@@ -70,19 +70,19 @@ def merged(inputs: Value, files: Mapping[str, Sequence[bytes]]) -> Value:
             raise Invalid("Send either `file` or `inputs`, and nothing beside it but `params`.", param="inputs")
         return uploads[whole.pop()]
     if inputs is not None and not isinstance(inputs, Mapping):
-        raise _wrong("inputs", "must be an object for the uploads to be its fields")
+        raise wrong("inputs", "must be an object for the uploads to be its fields")
     both = uploads.keys() & (inputs or {}).keys()
     if both:
-        raise _wrong(f"inputs.{min(both)}", "was sent twice, as an upload and in `inputs`")
+        raise wrong(f"inputs.{min(both)}", "was sent twice, as an upload and in `inputs`")
     return {**(inputs or {}), **uploads}
 
 
 def text(value: Value, at: str) -> object:
     """A string that is not empty."""
     if not isinstance(value, str):
-        raise _wrong(at, "must be a string")
+        raise wrong(at, "must be a string")
     if not value:
-        raise _wrong(at, "is empty")
+        raise wrong(at, "is empty")
     return value
 
 
@@ -102,7 +102,7 @@ def audio(value: Value, at: str) -> object:
         return _media("audio", value, at)
     samples, rate = value.get("array", value.get("raw")), value.get("sampling_rate")
     if len(value) != 2 or not isinstance(samples, list) or not isinstance(rate, int) or isinstance(rate, bool):
-        raise _wrong(at, 'must be a file or {"array": numbers, "sampling_rate": whole number}')
+        raise wrong(at, 'must be a file or {"array": numbers, "sampling_rate": whole number}')
     return Wave(samples, rate, at)
 
 
@@ -120,7 +120,7 @@ def many(read: Read, least: int = 1, most: int = MAX_ITEMS) -> Read:
 
     def reader(value: Value, at: str) -> object:
         if not isinstance(value, list) or not least <= len(value) <= most:
-            raise _wrong(at, f"must be a list of {least if least == most else f'{least} to {most}'}")
+            raise wrong(at, f"must be a list of {least if least == most else f'{least} to {most}'}")
         return [read(item, f"{at}[{number}]") for number, item in enumerate(value)]
 
     return reader
@@ -132,13 +132,13 @@ def fields(needed: Mapping[str, Read], also: Mapping[str, Read] | None = None) -
 
     def reader(value: Value, at: str) -> object:
         if not isinstance(value, Mapping):
-            raise _wrong(at, f"must be an object with {_names(needed)}")
+            raise wrong(at, f"must be an object with {quoted(needed)}")
         for name in value:
             if name not in known:
-                raise _wrong(f"{at}.{name[:100]}", f"is not supported; leave it out. Known: {_names(known)}")
+                raise wrong(f"{at}.{name[:100]}", f"is not supported; leave it out. Known: {quoted(known)}")
         for name in needed:
             if name not in value:
-                raise _wrong(f"{at}.{name}", "is missing")
+                raise wrong(f"{at}.{name}", "is missing")
         return {name: known[name](item, f"{at}.{name}") for name, item in value.items()}
 
     return reader
@@ -151,12 +151,9 @@ def either(*choices: tuple[Callable[[Value], bool], Read], words: str) -> Read:
         for fits, read in choices:
             if fits(value):
                 return read(value, at)
-        raise _wrong(at, f"must be {words}")
+        raise wrong(at, f"must be {words}")
 
     return reader
-
-
-# --------------------------------------------------------------------------- shapes of single tasks
 
 
 def is_text(value: Value) -> bool:
@@ -169,20 +166,10 @@ def is_object(value: Value) -> bool:
     return isinstance(value, Mapping)
 
 
-def is_chat(value: Value) -> bool:
-    """Whether it is a list whose first item is a message."""
-    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping) and "role" in value[0]
-
-
-def is_chats(value: Value) -> bool:
-    """Whether it is a list of conversations."""
-    return isinstance(value, list) and bool(value) and all(is_chat(item) for item in value)
-
-
 def said(value: Value, at: str) -> object:
     """A string, maybe empty."""
     if not isinstance(value, str):
-        raise _wrong(at, "must be a string")
+        raise wrong(at, "must be a string")
     return value
 
 
@@ -190,67 +177,13 @@ def plain(value: Value, at: str) -> object:
     """Anything of JSON's that holds no upload."""
     match value:
         case bytes():
-            raise _wrong(at, "takes no upload")
+            raise wrong(at, "takes no upload")
         case list():
             return [plain(item, f"{at}[{number}]") for number, item in enumerate(value)]
         case Mapping():
             return {name: plain(item, f"{at}.{name[:100]}") for name, item in value.items()}
         case _:
             return value
-
-
-def chat(parts: Mapping[str, Read] | None = None) -> Read:
-    """A conversation: messages with `role` and `content`. parts: kinds of content beside text, by the name of their `type`."""
-    known: dict[str, Read] = {"text": fields({"type": said, "text": said})}
-    for kind, read in (parts or {}).items():
-        known[kind] = _media_part(kind, read)
-
-    def part(value: Value, at: str) -> object:
-        kind = value.get("type") if isinstance(value, Mapping) else None
-        if not isinstance(kind, str) or kind not in known:
-            raise _wrong(at, f"must be an object whose `type` is one of {_names(known)}")
-        return known[kind](value, at)
-
-    content = either(
-        (is_text, said), (lambda value: isinstance(value, list), many(part)), words="a string or a list of parts"
-    )
-    message = fields({"role": text, "content": content}, {"name": said, "tool_calls": plain, "tool_call_id": said})
-    return many(message)
-
-
-def table(value: Value, at: str) -> object:
-    """A table: its columns by name, each a list of as many strings."""
-    if not isinstance(value, Mapping) or not value:
-        raise _wrong(at, "must be an object of columns")
-    columns = {name: many(said)(column, f"{at}.{name[:100]}") for name, column in value.items()}
-    if len({len(column) for column in columns.values() if isinstance(column, list)}) > 1:
-        raise _wrong(at, "has columns of different lengths")
-    return columns
-
-
-def word_boxes(value: Value, at: str) -> object:
-    """The words of a page with their places: [word, [x0, y0, x1, y1]], from 0 to 1000."""
-    words = many(plain)(value, at)
-    assert isinstance(words, list)
-    for number, item in enumerate(words):
-        if not _is_word_box(item):
-            raise _wrong(f"{at}[{number}]", "must be [word, [x0, y0, x1, y1]] with numbers from 0 to 1000")
-    return [(word, box) for word, box in words]
-
-
-def past(value: Value, at: str) -> object:
-    """A conversation as the hub's API once took it: what was said before, and `text`. Returns messages."""
-    known = fields({"text": text}, {"past_user_inputs": many(said, 0), "generated_responses": many(said, 0)})(value, at)
-    assert isinstance(known, dict)
-    asked, answered = known.get("past_user_inputs", []), known.get("generated_responses", [])
-    if len(asked) != len(answered):
-        raise _wrong(f"{at}.past_user_inputs", "must be as many as `generated_responses`")
-    messages = [
-        {"role": role, "content": words}
-        for pair in zip(asked, answered, strict=True)
-        for role, words in zip(("user", "assistant"), pair, strict=True)
-    ]
-    return [*messages, {"role": "user", "content": known["text"]}]
 
 
 def check_depth(value: object, at: str) -> None:
@@ -260,7 +193,7 @@ def check_depth(value: object, at: str) -> None:
         level = [item for each in level if isinstance(each, list | Mapping) for item in _inside(each)]
         if not level:
             return
-    raise _wrong(at, f"is nested more than {MAX_DEPTH} levels deep")
+    raise wrong(at, f"is nested more than {MAX_DEPTH} levels deep")
 
 
 def check_size(read: object) -> None:
@@ -287,32 +220,8 @@ def _characters(read: object) -> int:
 
 def _media(kind: Kind, value: Value, at: str) -> Media:
     if not isinstance(value, str | bytes):
-        raise _wrong(at, f"must be {_article(kind)}: its bytes as base64, as a data URL or as an upload")
+        raise wrong(at, f"must be {_article(kind)}: its bytes as base64, as a data URL or as an upload")
     return Media(kind, value, at)
-
-
-def _media_part(kind: str, read: Read) -> Read:
-    """{"type": kind, and the media under the name of its kind, or `url`, `base64` or `data`}."""
-    names = (kind, "url", "base64", "data")
-
-    def reader(value: Value, at: str) -> object:
-        assert isinstance(value, Mapping)
-        here = [name for name in value if name != "type"]
-        if len(here) != 1 or here[0] not in names:
-            raise _wrong(at, f"must hold its {kind} under one of {_names(names)}, and nothing else")
-        return {"type": kind, kind: read(value[here[0]], f"{at}.{here[0]}")}
-
-    return reader
-
-
-def _is_word_box(item: object) -> bool:
-    match item:
-        case [str(), [*corners]]:
-            return len(corners) == 4 and all(
-                isinstance(corner, int | float) and not isinstance(corner, bool) and 0 <= corner <= 1000
-                for corner in corners
-            )
-    return False
 
 
 def _inside(value: list[object] | Mapping[str, object]) -> Iterable[object]:
@@ -323,11 +232,13 @@ def _article(kind: Kind) -> str:
     return {"image": "an image", "audio": "a sound file", "video": "a video"}[kind]
 
 
-def _names(names: Mapping[str, Read] | Sequence[str]) -> str:
+def quoted(names: Mapping[str, Read] | Sequence[str]) -> str:
+    """These names, for a message."""
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _wrong(at: str, reason: str) -> Invalid:
+def wrong(at: str, reason: str) -> Invalid:
+    """The error for what stands at this place. reason: the rest of the sentence, without a full stop."""
     return Invalid(f"`{at}` {reason}.", param=at)
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from backends.errors import Invalid, Unsupported
 from backends.pipelines import inputs as read
 from backends.pipelines import params as p
+from backends.pipelines import shapes
 from backends.pipelines.inputs import Read
 from backends.types import Infer
 
@@ -46,12 +47,12 @@ PACKAGES = {"PIL": "pillow", "av": "av", "pandas": "pandas", "torchvision": "tor
 # In JSON they are the same; as lists they would take ten times the memory on their way there.
 _TENSORS: Mapping[str, object] = {"return_tensors": True}
 _TEXTS = read.one_or_many(read.text)
-_CHAT = read.chat()
+_CHAT = shapes.chat()
 _IMAGES = read.one_or_many(read.image)
 _SOUNDS = read.one_or_many(read.audio)
 _PROMPTS = read.either(
-    (read.is_chats, read.many(_CHAT)),
-    (read.is_chat, _CHAT),
+    (shapes.is_chats, read.many(_CHAT)),
+    (shapes.is_chat, _CHAT),
     (lambda value: isinstance(value, str | list), _TEXTS),
     words="a string, a conversation, or a list of either",
 )
@@ -64,16 +65,16 @@ _PAIRS = read.one_or_many(
 )
 _TALK = read.many(read.fields({"role": read.text, "content": read.said}))
 _CONVERSATIONS = read.either(
-    (read.is_chats, read.many(_TALK)),
-    (read.is_chat, _TALK),
-    (read.is_object, read.past),
-    (lambda value: isinstance(value, list) and all(map(read.is_object, value)), read.many(read.past)),
+    (shapes.is_chats, read.many(_TALK)),
+    (shapes.is_chat, _TALK),
+    (read.is_object, shapes.past),
+    (lambda value: isinstance(value, list) and all(map(read.is_object, value)), read.many(shapes.past)),
     words="a list of messages, or a list of such lists",
 )
 _QUESTIONS = read.one_or_many(read.fields({"question": read.text, "context": read.text}))
-_TABLES = read.one_or_many(read.fields({"table": read.table, "query": read.one_or_many(read.text)}))
+_TABLES = read.one_or_many(read.fields({"table": shapes.table, "query": read.one_or_many(read.text)}))
 _DOCUMENTS = read.one_or_many(
-    read.fields({"image": read.image, "question": read.text}, {"word_boxes": read.word_boxes})
+    read.fields({"image": read.image, "question": read.text}, {"word_boxes": shapes.word_boxes})
 )
 _SEARCHED = read.one_or_many(
     read.either(
@@ -90,18 +91,18 @@ _IMAGE_PAIRS = read.either(
     (lambda value: isinstance(value, list), read.many(read.image, 2, 2)),
     words="two images, or a list of such pairs",
 )
-_SEEN_CHAT = read.chat({"image": read.image})
+_SEEN_CHAT = shapes.chat({"image": read.image})
 _SEEN = read.either(
-    (read.is_chats, read.many(_SEEN_CHAT)),
-    (read.is_chat, _SEEN_CHAT),
+    (shapes.is_chats, read.many(_SEEN_CHAT)),
+    (shapes.is_chat, _SEEN_CHAT),
     (read.is_object, read.fields({"images": _IMAGES, "text": _TEXTS})),
     (read.is_text, read.text),
     words='a conversation, {"images": ..., "text": ...}, or a string',
 )
-_SENSED_CHAT = read.chat({"image": read.image, "audio": read.audio})
+_SENSED_CHAT = shapes.chat({"image": read.image, "audio": read.audio})
 _SENSED = read.either(
-    (read.is_chats, read.many(_SENSED_CHAT)),
-    (read.is_chat, _SENSED_CHAT),
+    (shapes.is_chats, read.many(_SENSED_CHAT)),
+    (shapes.is_chat, _SENSED_CHAT),
     (read.is_object, read.fields({"text": _TEXTS}, {"images": _IMAGES, "audio": _SOUNDS})),
     (read.is_text, read.text),
     words='a conversation, {"text": ..., "images": ..., "audio": ...}, or a string',
