@@ -88,7 +88,7 @@ def _prepare(location: Location) -> Engine:
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     readers = _sqlite(path, "BEGIN", connections=CONNECTIONS)
-    return Engine(readers, _sqlite(path, "BEGIN IMMEDIATE", connections=1), _Turn())
+    return Engine(readers, _sqlite(path, "BEGIN IMMEDIATE", connections=1), asyncio.Lock())
 
 
 def _revision(connection: Connection) -> str | None:
@@ -176,10 +176,6 @@ def _is_away(error: exc.DBAPIError) -> bool:
         or type(error) is exc.DatabaseError
         or (state is not None and (state[:2] in _PASSING or state == _READ_ONLY))
     )
-
-
-class _Turn(asyncio.Lock):
-    """A lock is fair: first come, first served."""
 
 
 class _Cursor(Protocol):
