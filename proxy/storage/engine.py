@@ -102,12 +102,18 @@ def _revision(connection: Connection) -> str | None:
 def _postgres(location: Postgres) -> AsyncEngine:
     # The driver reads the URL, not SQLAlchemy: it knows all that libpq knows (sslmode, passfile, several hosts).
     async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(
-            location.url,
-            timeout=CONNECT_SECONDS,
-            command_timeout=STATEMENT_SECONDS,
-            server_settings={"application_name": "switchboard"},
-        )
+        try:
+            return await asyncpg.connect(
+                location.url,
+                timeout=CONNECT_SECONDS,
+                command_timeout=STATEMENT_SECONDS,
+                server_settings={"application_name": "switchboard"},
+            )
+        except (ValueError, OverflowError):
+            # Said without the driver's words, which may quote the password.
+            raise asyncpg.InterfaceError(
+                "SWITCHBOARD_DATABASE_URL cannot be read: look at its host, port and options"
+            ) from None
 
     return create_async_engine(
         "postgresql+asyncpg://",

@@ -124,3 +124,13 @@ def test_tokens_that_could_not_be_trusted_are_refused(
 def test_keys_of_tokens_are_a_file_or_come_safely(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
     monkeypatch.setenv("SWITCHBOARD_JWT_JWKS", keys)
     assert load_settings().jwt_jwks == keys
+
+
+@pytest.mark.parametrize("url", ["mysql://user:hush@host/name", "host/hush", "sqlite://hush", "postgresql:hush"])
+def test_a_database_of_another_kind_is_refused_without_its_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("SWITCHBOARD_DATABASE_URL", url)
+    with pytest.raises(
+        SettingsError, match=r"SWITCHBOARD_DATABASE_URL: .*postgresql://user:password@host/name"
+    ) as told:
+        load_settings()
+    assert "hush" not in str(told.value)

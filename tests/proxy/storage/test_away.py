@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import structlog
 from sqlalchemy import select, text
 
 from proxy.errors import ErrorCode
@@ -165,3 +166,13 @@ def _mend(path: Path) -> None:
         path.rmdir()
     else:
         path.unlink()
+
+
+@pytest.mark.parametrize("where", ["host:port/name", "user:word@[::1/name", "127.0.0.1:99999/name", "h/n?sslmode=odd"])
+async def test_a_url_that_makes_no_sense_is_told_to_the_operator_without_its_secrets(where: str) -> None:
+    database = Database(Postgres(f"postgresql://{where}"))
+    with structlog.testing.capture_logs() as lines:
+        await refused(database)
+    assert "SWITCHBOARD_DATABASE_URL" in str(lines)
+    assert "word" not in str(lines)
+    await database.close()
