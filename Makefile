@@ -33,7 +33,7 @@ unit: $(VENV)/.installed-dev ## the test suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not engines"
 
 docs: $(VENV)/.installed ## write .env.example and the README's table anew from the settings class
-	$(BIN)/python -m proxy settings > .env.example
+	$(BIN)/python -m proxy settings | cat - compose/stacks.env > .env.example
 	$(BIN)/python docs/settings_table.py README.md
 
 # torch's CPU build needs nothing more; its CUDA build, which some indexes serve under the same version, brings its libraries.
@@ -60,3 +60,4 @@ clean: ## remove environments and caches
 -include tests/engines/engines.mk
 -include tests/bench/bench.mk
 -include tests/whisperx/whisperx.mk
+-include tests/docker/docker.mk

@@ -10,8 +10,9 @@ from proxy.settings_docs import env_example, groups, markdown_table
 ROOT = Path(__file__).parents[2]
 
 
-def test_env_example_is_the_settings_class() -> None:
-    assert (ROOT / ".env.example").read_text(encoding="utf-8") == env_example(), "run `make docs`"
+def test_env_example_is_the_settings_class_and_what_the_stacks_add() -> None:
+    stacks = (ROOT / "compose" / "stacks.env").read_text(encoding="utf-8")
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == env_example() + stacks, "run `make docs`"
 
 
 def test_readme_table_is_the_settings_class() -> None:
