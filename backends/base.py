@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from backends.errors import BackendError
-from backends.types import Event, Request, Usage
+from backends.types import Chat, Complete, Event, Request, Tokenized, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +131,14 @@ class Probing(Protocol):
 
     async def probe(self, model: ModelSpec) -> Request | None:
         """The request, for a model that is loaded; None where there is none. Raises Unavailable for one that is not."""
+
+
+@runtime_checkable
+class Tokenizing(Protocol):
+    """A backend that shows how its models read a text."""
+
+    async def tokenize(self, model: ModelSpec, request: Chat | Complete) -> Tokenized:
+        """The first prompt, or the conversation as the chat template writes it. Raises BackendError as run does."""
 
 
 # --------------------------------------------------------------------------- relay

@@ -145,6 +145,25 @@ class Infer:
     files: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A token of a text: its id, and the characters [start, stop) that it stands for, none for a special token."""
+
+    id: int
+    text: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """A text as a model reads it. context: how many tokens the model can attend to, None = not known."""
+
+    text: str
+    pieces: tuple[Piece, ...]
+    context: int | None = None
+
+
 Request: TypeAlias = Chat | Complete | Transcribe | Translate | Infer
 Task: TypeAlias = Literal["text", "transcription", "translation", "pipeline"]
 
@@ -154,11 +173,15 @@ Task: TypeAlias = Literal["text", "transcription", "translation", "pipeline"]
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One token and its log-probability (None: the first of an echoed prompt, given nothing); top: likeliest ones, best first."""
+    """One token and its log-probability (None: the first of an echoed prompt, given nothing); top: likeliest ones, best first.
+
+    id: in the model's vocabulary, None where the engine does not tell; two tokens are the same without it.
+    """
 
     token: str
     logprob: float | None
     top: tuple[tuple[str, float], ...] = ()
+    id: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +207,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Choice `index` is complete."""
+    """Choice `index` is complete.
+
+    stopped_by: the caller's stop sequence that ended it, which is no part of the text; None = none did, or the engine does
+    not tell. Two ends are the same without it.
+    """
 
     index: int
     reason: FinishReason
+    stopped_by: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from backends.errors import BackendError
 from proxy.captions.captioner import Captioner
 from proxy.chats.chats import CHAT_STORE, Chats
 from proxy.contract import contract_of
-from proxy.contracts import CONTRACTS
+from proxy.contracts import CONTRACTS, ops, tgi
 from proxy.events.bus import Bus
 from proxy.http.auth import Keys, authenticate
 from proxy.http.body import PATIENCE
@@ -38,6 +38,7 @@ from proxy.keys import (
     REGISTRY,
     SETTINGS,
     STARTED,
+    TOKENIZE_INPUTS,
     TRAFFIC,
     USERS,
 )
@@ -89,7 +90,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[TRAFFIC] = traffic
     app[EVENTS] = events
     app[DATABASE] = database
-    app[REFUSE] = Refuse(watch, render, dialect_of("/").render_error)
+    app[REFUSE] = Refuse(watch, render, ops.CONTRACT.render_error)
     app[USERS] = make_users(settings)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
@@ -97,6 +98,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[DIALECTS] = CONTRACTS
     app[LIFECYCLE] = lifecycle
     app[DISPATCHER] = dispatcher
+    app[TOKENIZE_INPUTS] = tgi.tokenize
     app[REGISTRY] = live
     app[SESSIONS] = Sessions(
         Stored(database, STORE),

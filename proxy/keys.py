@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
+from backends.types import JsonObject
 from proxy.captions.captioner import Captioner
 from proxy.chats.chats import Chats
 from proxy.contract import Contract
@@ -33,4 +36,8 @@ DIALECTS = web.AppKey("dialects", tuple[Contract, ...])
 CATALOG = web.AppKey("catalog", Shelf)
 CAPTIONER = web.AppKey("captioner", Captioner)
 CHATS = web.AppKey("chats", Chats)
+# One path, two contracts: what answers `/tokenize` where the body has `inputs`.
+TOKENIZE_INPUTS: web.AppKey[Callable[[web.Request, JsonObject], Awaitable[web.StreamResponse]]] = web.AppKey(
+    "tokenize_inputs"
+)
 REGISTRY = web.AppKey("registry", LiveRegistry)

@@ -34,11 +34,12 @@ MODEL = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A success. schema: of its JSON, None = no JSON; media: its type."""
+    """A success. schema: of its JSON, None = no JSON; media: its type; streams: or server-sent events, if asked for."""
 
     description: str
     schema: JsonObject | None = None
     media: str = "application/json"
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

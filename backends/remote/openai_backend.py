@@ -70,7 +70,7 @@ class OpenAIBackend:
             path, body = "/v1/chat/completions", encode_chat(request, model.source, stream=True)
             decoder = ChunkDecoder("chat")
         elif isinstance(request, Complete):
-            path, body = "/v1/completions", encode_complete(request, model.source, stream=True)
+            path, body = "/v1/completions", self.completion(request, model)
             decoder = ChunkDecoder("completion")
         else:
             raise Unsupported(f"Engine {self._name!r} serves chat and completions only.")
@@ -79,6 +79,10 @@ class OpenAIBackend:
                 for event in decoder.feed(chunk):
                     yield event
 
+    def completion(self, request: Complete, model: ModelSpec) -> JsonObject:
+        """The body that asks for a completion; engines with more to say than OpenAI's dialect has add to it."""
+        return encode_complete(request, model.source, stream=True)
+
     def relays(self, method: str, path: str) -> bool:
         """Whether (method, path) is on this engine's allowlist."""
         return (method, path) in self.routes
@@ -86,6 +90,14 @@ class OpenAIBackend:
     async def relay(self, request: RelayRequest, sink: Sink, outcome: RelayOutcome) -> None:
         """Forward request and answer as bytes; see backends.remote.relay."""
         await relay(self._client, request, sink, outcome)
+
+    async def ask(self, path: str, body: JsonObject, limit: int) -> JsonObject:
+        """The engine's answer to a JSON body, of at most `limit` bytes. Raises Broken for what is no object, and Rejected."""
+        async with self._client.request("POST", path, orjson.dumps(body), _JSON) as response:
+            answer = _loads(await response.read(limit))
+        if not isinstance(answer, dict):
+            raise Broken(f"Engine {self._name!r} answered {path} with something that is not a JSON object.")
+        return answer
 
     async def close(self) -> None:
         """Close all connections to the engine."""

@@ -125,7 +125,9 @@ class ChunkDecoder:
         events: list[Event] = [delta] if delta != Delta(index) else []
         reason = choice.get("finish_reason")
         if reason:
-            events.append(Finish(index, _finish_reason(reason)))
+            # vLLM's addition: the stop sequence, or the id of a stop token.
+            stopped_by = choice.get("stop_reason")
+            events.append(Finish(index, _finish_reason(reason), stopped_by if isinstance(stopped_by, str) else None))
         return events
 
     @staticmethod
@@ -142,7 +144,7 @@ class ChunkDecoder:
 
     @staticmethod
     def _completion(index: int, choice: JsonObject) -> Delta:
-        return Delta(index, text=_text(choice.get("text")), logprobs=_completion_logprobs(choice.get("logprobs")))
+        return Delta(index, text=_text(choice.get("text")), logprobs=_completion_logprobs(choice))
 
 
 def decode_chat(body: JsonObject) -> list[Event]:
@@ -218,14 +220,19 @@ def _chat_logprobs(logprobs: Json) -> tuple[TokenLogprob, ...]:
     )
 
 
-def _completion_logprobs(logprobs: Json) -> tuple[TokenLogprob, ...]:
-    """Parallel lists to tokens; the first token of an echoed prompt has a null logprob."""
-    lists = _object(logprobs)
+def _completion_logprobs(choice: JsonObject) -> tuple[TokenLogprob, ...]:
+    """Parallel lists to tokens; the first token of an echoed prompt has a null logprob.
+
+    Ids (vLLM's addition, when asked for) stand beside them: as many, or they are of other tokens.
+    """
+    lists = _object(choice.get("logprobs"))
     tokens, values = _list(lists.get("tokens")), _list(lists.get("token_logprobs"))
     tops = _list(lists.get("top_logprobs")) or [None] * len(tokens)
+    told = _list(choice.get("token_ids"))
+    ids = [token if isinstance(token, int) else None for token in told] if len(told) == len(tokens) else []
     return tuple(
-        TokenLogprob(_text(token), None if value is None else _number(value), _ranked(_object(top)))
-        for token, value, top in zip(tokens, values, tops, strict=False)
+        TokenLogprob(_text(token), None if value is None else _number(value), _ranked(_object(top)), number)
+        for token, value, top, number in zip(tokens, values, tops, ids or [None] * len(tokens), strict=False)
     )
 
 

@@ -9,19 +9,22 @@ from contextlib import aclosing
 from typing import Final
 
 from backends.base import EngineSpec, Health, ModelSpec, Report
-from backends.errors import BackendError, Broken, Rejected
+from backends.errors import BackendError, Broken, Rejected, Unsupported
 from backends.remote.client import RemoteClient, Response
 from backends.remote.heads import ProtocolError
 from backends.remote.sse import SseParser
+from backends.tgi.chat import encode_chat
 from backends.tgi.errors import status_error
 from backends.tgi.fanout import merged
 from backends.tgi.plan import Generation, best, chooses_best, counted, generations
-from backends.types import Complete, Event, JsonObject, Request
+from backends.tgi.tokens import prompt_body, read_tokens
+from backends.types import Chat, Complete, Event, JsonObject, Request, Tokenized
 
 _AT_ONCE: Final = 8  # generations of one request: more would fill TGI's 128 places for one caller
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 _HEALTH_TIMEOUT: Final = 10.0  # seconds; TGI's /health may generate a token to find out
 _DONE: Final = b"[DONE]"
+_JSON: Final = (("Content-Type", "application/json"),)
 
 
 class TgiBackend:
@@ -69,6 +72,23 @@ class TgiBackend:
             async with aclosing(chosen), aclosing(counted(chosen)) as answer:
                 async for event in answer:
                     yield event
+
+    async def tokenize(self, model: ModelSpec, request: Chat | Complete) -> Tokenized:
+        """Ask TGI. Raises Unsupported for a prompt of token ids."""
+        if isinstance(request, Chat):
+            path, body, field = "/chat_tokenize", encode_chat(request, 0), "messages"
+        else:
+            path, body, field = "/tokenize", prompt_body(request), "prompt"
+        try:
+            async with self._client.request("POST", path, json.dumps(body).encode(), _JSON) as answer:
+                said = json.loads(await answer.read(_MAX_ANSWER))
+        except Rejected as error:
+            if error.status == 404:
+                raise Unsupported(f"Engine {self._name!r} has no tokenizer to show at {path}.") from error
+            raise status_error(error, engine=self._name, inputs=field) from error
+        except ValueError as error:
+            raise Broken("The engine's answer is not JSON.") from error
+        return read_tokens(said, str(body["inputs"]) if field == "prompt" else None)
 
     async def close(self) -> None:
         """Close the connections."""

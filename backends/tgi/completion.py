@@ -116,12 +116,13 @@ class CompletionDecoder:
         if token.special:  # an end-of-sequence token, which is no part of the text
             return []
         ranked = sorted(((other.text, other.logprob or 0.0) for other in top or ()), key=lambda pair: -pair[1])
-        logprobs = (TokenLogprob(token.text, token.logprob, tuple(ranked)),) if self._logprobs else ()
+        logprobs = (TokenLogprob(token.text, token.logprob, tuple(ranked), token.id),) if self._logprobs else ()
         return self._stops.feed(Delta(0, text=token.text, logprobs=logprobs))
 
     def _finish(self, reason: str, usage: Usage) -> list[Delta]:
-        self._last = [Finish(0, "length" if reason == "length" else "stop"), usage]
-        return self._stops.finish(stopped=reason == "stop_sequence")
+        pieces = self._stops.finish(stopped=reason == "stop_sequence")
+        self._last = [Finish(0, "length" if reason == "length" else "stop", self._stops.matched), usage]
+        return pieces
 
 
 def _input_length(event: JsonObject) -> int:

@@ -8,11 +8,12 @@ from backends.types import Delta
 
 
 class StopFilter:
-    """Holds back the pieces that may belong to a stop sequence until it is known whether they do."""
+    """Holds back the pieces that may belong to a stop sequence until it is known whether they do. matched: the one cut off."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._held: list[Delta] = []
+        self.matched: str | None = None
 
     def feed(self, piece: Delta) -> list[Delta]:
         """Take the next piece of text; returns the pieces that no stop sequence can reach any more."""
@@ -25,9 +26,9 @@ class StopFilter:
     def finish(self, *, stopped: bool) -> list[Delta]:
         """The last pieces. stopped: the engine ended at a stop sequence, which is cut off."""
         text = "".join(held.text for held in self._held)
-        cut = len(text)
         if stopped:
-            cut -= max((len(stop) for stop in self._stops if text.endswith(stop)), default=0)
+            self.matched = max((stop for stop in self._stops if text.endswith(stop)), key=len, default=None)
+        cut = len(text) - len(self.matched or "")
         before = self._release(cut)
         room = cut - sum(len(piece.text) for piece in before)
         straddling, self._held = self._held, []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import torch
 
@@ -19,7 +20,8 @@ from backends.transformers.model import Model
 from backends.transformers.options import settle
 from backends.transformers.plan import Plan, read_prompt, write_prompt
 from backends.transformers.prompts import refuse_unsupported
-from backends.types import Chat, Complete, Event, Request, Sampling, Usage
+from backends.transformers.tokens import tokenized
+from backends.types import Chat, Complete, Event, Request, Sampling, Tokenized, Usage
 
 LONG = 16_384
 
@@ -93,6 +95,16 @@ class TransformersBackend:
                         yield event
                 completion_tokens += generation.tokens
         yield Usage(plan.prompt_tokens, completion_tokens)
+
+    async def tokenize(self, model: ModelSpec, request: Chat | Complete) -> Tokenized:
+        """The first prompt or the conversation as the model reads it. Raises as run does."""
+        if model not in self._models:
+            raise Unavailable(f"{model.label} is not loaded; load it and try again.", retry_after=1.0)
+        loaded = self._models[model]
+        written = await self._reader.call(write_prompt, loaded, request, 0)
+        text = written if isinstance(written, str) else loaded.decode(written)
+        reader = self._long_reader if len(written) > LONG else self._reader
+        return await reader.call(partial(tokenized, text, loaded, whole=isinstance(request, Complete)))
 
     async def probe(self, model: ModelSpec) -> Request:
         """One token."""

@@ -74,7 +74,7 @@ class Choice:
 
     def _end(self, reason: FinishReason) -> Finish:
         self.done = True
-        return Finish(self._index, reason)
+        return Finish(self._index, reason, self._stops.matched)
 
     def _delta(self, text: str, *, everything: bool = False) -> list[Event]:
         self._given += len(text)

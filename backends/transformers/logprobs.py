@@ -15,5 +15,5 @@ def token_logprob(logits: Tensor, token: int, top: int, spell: Callable[[int], s
     best = logprobs.topk(top)
     alternatives = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return TokenLogprob(
-        spell(token), float(logprobs[token]), tuple((spell(other), value) for other, value in alternatives)
+        spell(token), float(logprobs[token]), tuple((spell(other), value) for other, value in alternatives), token
     )

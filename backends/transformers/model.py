@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -19,10 +19,21 @@ class Cache(Protocol):
         """Keep the rows of these numbers, in this order; a row may come more than once."""
 
 
+class Encoded(TypedDict):
+    """Token ids, and of each the characters [start, stop)."""
+
+    input_ids: list[int]
+    offset_mapping: list[tuple[int, int]]
+
+
 class Tokenizer(Protocol):
     """What is used of a Hugging Face tokenizer."""
 
     chat_template: str | dict[str, str] | None
+    is_fast: bool
+
+    def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool, verbose: bool) -> Encoded:
+        """Text to token ids and their places in it, which only fast tokenizers know."""
 
     def encode(self, text: str, *, add_special_tokens: bool, verbose: bool = True) -> list[int]:
         """Text to token ids. verbose: log when they are many."""

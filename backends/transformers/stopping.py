@@ -9,13 +9,14 @@ class StopStrings:
     """Lets text through up to the first stop string to be complete, wherever the borders of the pieces lie.
 
     The end of the text that may be the beginning of a stop string waits for more, so no part of one ever goes out.
-    Of two that are complete at the same character, the longer counts.
+    Of two that are complete at the same character, the longer counts. matched: the one that was.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
         self._held = ""
         self.hit = False
+        self.matched: str | None = None
 
     def push(self, piece: str) -> str:
         """The text that may go out now; `hit` is set once a stop string is complete, and then nothing follows."""
@@ -24,8 +25,9 @@ class StopStrings:
         text = self._held + piece
         found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
         if found:
-            self.hit, self._held = True, ""
-            return text[: min(found)[1]]
+            end, start = min(found)
+            self.hit, self._held, self.matched = True, "", text[start:end]
+            return text[:start]
         free = len(text) - self._undecided(text)
         self._held = text[free:]
         return text[:free]

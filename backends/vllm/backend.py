@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from backends.base import ModelSpec
+from backends.errors import Broken, Unsupported
 from backends.remote.openai_backend import OPENAI_ROUTES, OpenAIBackend
+from backends.types import Chat, Complete, Json, JsonObject, Tokenized
+from backends.vllm.pieces import pieces
+
+_MAX_TOKENS = 64 * 1024 * 1024  # bytes of an answer; the longest contexts make a few
 
 
 class VllmBackend(OpenAIBackend):
@@ -16,3 +22,39 @@ class VllmBackend(OpenAIBackend):
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
     }
+
+    def completion(self, request: Complete, model: ModelSpec) -> JsonObject:
+        """With the ids of the tokens that are told of; where no limit is set the context is the limit, not vLLM's 16 tokens."""
+        body = super().completion(request, model)
+        body.setdefault("max_tokens", None)
+        return body | {"return_token_ids": True} if request.sampling.logprobs else body
+
+    async def tokenize(self, model: ModelSpec, request: Chat | Complete) -> Tokenized:
+        """Ask vLLM for the tokens, and for a conversation also for their text. Raises Unsupported for a prompt of ids."""
+        said: JsonObject = {"model": model.source, "return_token_strs": True}
+        if isinstance(request, Chat):
+            said |= {"messages": list(request.messages)}
+            if request.tools:
+                said["tools"] = list(request.tools)
+        else:
+            said["prompt"] = _text(request)
+        answer = await self.ask("/tokenize", said, _MAX_TOKENS)
+        ids, spelled, context = answer.get("tokens"), answer.get("token_strs"), answer.get("max_model_len")
+        if not isinstance(ids, list) or not isinstance(spelled, list) or len(ids) != len(spelled):
+            raise Broken(f"Engine {self._name!r} does not say how it spells its tokens.")
+        text = _text(request) if isinstance(request, Complete) else await self._spelled(model, ids)
+        found = pieces(
+            text, [(token, str(way)) for token, way in zip(ids, spelled, strict=True) if isinstance(token, int)]
+        )
+        return Tokenized(text, found, context if isinstance(context, int) else None)
+
+    async def _spelled(self, model: ModelSpec, ids: list[Json]) -> str:
+        answer = await self.ask("/detokenize", {"model": model.source, "tokens": ids}, _MAX_TOKENS)
+        return str(answer.get("prompt", ""))
+
+
+def _text(request: Complete) -> str:
+    prompt = request.prompts[0]
+    if not isinstance(prompt, str):
+        raise Unsupported("The prompt is tokens already.", param="prompt")
+    return prompt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.contract import Contract
-from proxy.contracts import chat, hf_server, models, openai, ops, registry
+from proxy.contracts import chat, hf_server, models, openai, ops, registry, tgi
 
 CONTRACTS: tuple[Contract, ...] = (
     openai.CONTRACT,
@@ -11,5 +11,6 @@ CONTRACTS: tuple[Contract, ...] = (
     chat.CONTRACT,
     models.CONTRACT,
     registry.CONTRACT,
+    tgi.CONTRACT,
     ops.CONTRACT,
 )

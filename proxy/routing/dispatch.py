@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from backends.base import Relay, RelayOutcome, RelayRequest, Sink
-from backends.types import Event, Request, Task, Usage
+from backends.base import Relay, RelayOutcome, RelayRequest, Sink, Tokenizing
+from backends.errors import Unsupported
+from backends.types import Chat, Complete, Event, Request, Task, Tokenized, Usage
 from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
@@ -82,3 +83,15 @@ class Dispatcher:
                     yield event
         finally:
             self._traffic.leave(model, entry.engine)
+
+    async def tokenize(self, entry: ModelEntry, request: Chat | Complete, call: Call) -> Tokenized:
+        """How the model reads the first prompt, or the conversation. Raises BackendError (Unsupported: its engine cannot tell)."""
+        self._traffic.enter(call.model or entry.name, entry.engine)
+        try:
+            async with self._lifecycle.use(entry):
+                backend = self._engines[entry.engine]
+                if not isinstance(backend, Tokenizing):
+                    raise Unsupported(f"The engine behind `{entry.name}` does not show its tokens.", param="model")
+                return await backend.tokenize(entry.spec, request)
+        finally:
+            self._traffic.leave(call.model or entry.name, entry.engine)

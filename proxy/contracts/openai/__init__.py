@@ -11,9 +11,9 @@ from proxy.contracts.openai.audio import transcriptions, translations
 from proxy.contracts.openai.errors import render_error
 from proxy.contracts.openai.models import get_model, list_models
 from proxy.contracts.openai.operations import operations
-from proxy.contracts.openai.text import RESPONSES_MARKS, chat_completions, completions, relay_only
+from proxy.contracts.openai.text import RESPONSES_MARKS, chat_completions, completions, relay_only, tokenize
 
-ENGINE_PATHS = ("/v1/embeddings", "/v1/rerank", "/rerank", "/v1/score", "/score", "/tokenize", "/detokenize")
+ENGINE_PATHS = ("/v1/embeddings", "/v1/rerank", "/rerank", "/v1/score", "/score", "/detokenize")
 
 
 def _routes() -> Iterable[web.RouteDef]:
@@ -25,6 +25,7 @@ def _routes() -> Iterable[web.RouteDef]:
         web.post("/v1/audio/transcriptions", transcriptions),
         web.post("/v1/audio/translations", translations),
         web.post("/v1/responses", relay_only(RESPONSES_MARKS)),
+        web.post("/tokenize", tokenize),
         *(web.post(path, relay_only()) for path in ENGINE_PATHS),
     )
 

@@ -26,7 +26,6 @@ RELAYED = {
     "/rerank": "Order documents by how well they fit a query",
     "/v1/score": "How alike texts are",
     "/score": "How alike texts are",
-    "/tokenize": "The tokens of a text",
     "/detokenize": "The text of tokens",
 }
 TRANSCRIPT = Answer(description="The transcript, in the shape that `response_format` asks for", schema={})
@@ -53,6 +52,18 @@ def operations() -> Iterable[Operation]:
         _audio("/v1/audio/transcriptions", "Write down what is said", {"language": text(), "stream": text()}),
         _audio("/v1/audio/translations", "Write down in English what is said", {}),
         *(_ask(path, summary, {}) for path, summary in RELAYED.items()),
+        Operation(
+            method="POST",
+            path="/tokenize",
+            summary="The tokens of a text: of vLLM's `prompt` or `messages`, or TGI's `inputs`, each answered as its server does",
+            body=record({}, {**NAMED, "prompt": text(), "messages": many(OBJECT), "inputs": text()}, closed=False),
+            success={
+                200: Answer(description="JSON, as vLLM or TGI has it", schema={}),
+                422: Answer(description="`inputs` that TGI would refuse", schema={}),
+                424: Answer(description="The engine failed on `inputs`", schema={}),
+            },
+            errors=ASK,
+        ),
     )
 
 

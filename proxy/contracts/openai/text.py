@@ -20,7 +20,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
 from proxy.http.observe import CALL
 from proxy.http.stream import stream_sse
-from proxy.keys import DISPATCHER
+from proxy.keys import DISPATCHER, TOKENIZE_INPUTS
 from proxy.registry.models import ModelEntry
 
 RESPONSES_MARKS = (b"response.completed", b"response.failed", b"response.incomplete", b'"type":"error"')
@@ -65,14 +65,28 @@ def relay_only(terminal: tuple[bytes, ...] = ()) -> Callable[[web.Request], Awai
 
     async def handler(request: web.Request) -> web.StreamResponse:
         body, data = await read_json(request)
-        entry = _resolve(request, data)
-        relay = request.app[DISPATCHER].relay_for(entry, "POST", request.path)
-        if relay is None:
-            message = f"The engine behind `{entry.name}` has no {request.path}."
-            raise ApiError(ErrorCode.NOT_FOUND, message, param="model")
-        return await _pass_on(request, entry, relay, body, data, terminal)
+        return await _relay(request, body, data, terminal)
 
     return handler
+
+
+async def tokenize(request: web.Request) -> web.StreamResponse:
+    """`POST /tokenize`, vLLM's; the same path of TGI has `inputs`, where vLLM has `prompt` or `messages`."""
+    body, data = await read_json(request)
+    if "inputs" in data and not data.keys() & {"prompt", "messages"}:
+        return await request.app[TOKENIZE_INPUTS](request, data)
+    return await _relay(request, body, data, ())
+
+
+async def _relay(
+    request: web.Request, body: bytes, data: JsonObject, terminal: tuple[bytes, ...]
+) -> web.StreamResponse:
+    entry = _resolve(request, data)
+    relay = request.app[DISPATCHER].relay_for(entry, "POST", request.path)
+    if relay is None:
+        message = f"The engine behind `{entry.name}` has no {request.path}."
+        raise ApiError(ErrorCode.NOT_FOUND, message, param="model")
+    return await _pass_on(request, entry, relay, body, data, terminal)
 
 
 def _resolve(request: web.Request, data: JsonObject) -> ModelEntry:

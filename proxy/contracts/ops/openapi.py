@@ -116,7 +116,10 @@ def _success(answer: Answer, schemas: JsonObject) -> JsonObject:
     schema: Json = {"type": "string"}
     if answer.schema is not None:
         schema = plain(answer.schema, schemas)
-    return {"description": answer.description, "content": {answer.media: {"schema": schema}}}
+    content: JsonObject = {answer.media: {"schema": schema}}
+    if answer.streams:
+        content["text/event-stream"] = {"schema": {}}
+    return {"description": answer.description, "content": content}
 
 
 def _failure(contract: Contract, codes: Sequence[ErrorCode]) -> JsonObject:
