@@ -57,7 +57,7 @@ def watch(roots: list[Path], command: list[str], leave: threading.Event) -> None
         while not leave.wait(SECONDS_BETWEEN_LOOKS):
             now = look(roots)
             if files := changed(seen, now):
-                print(f"reload: {files[0]} changed", file=sys.stderr, flush=True)
+                sys.stderr.write(f"reload: {files[0]} changed\n")
                 seen = now
                 stop(server)
                 server = subprocess.Popen(command)
