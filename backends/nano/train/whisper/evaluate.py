@@ -40,25 +40,26 @@ def word_error_rate(wanted: Sequence[str], got: Sequence[str]) -> float:
 
 def served(directory: Path, sounds: Sequence[Samples], threads: int = 1) -> list[str]:
     """The text of each sound from the model in `directory`, as the server answers requests that say nothing but the file."""
+    files = [wav(samples) for samples in sounds]
+    with tempfile.TemporaryDirectory() as data:
+        spec = EngineSpec(name="nano", kind="whisper", data=Path(data), device="cpu", cpu_threads=threads)
+        return asyncio.run(heard(WhisperBackend(spec), ModelSpec(source=str(directory.resolve())), files))
 
-    async def texts() -> list[str]:
-        with tempfile.TemporaryDirectory() as data:
-            backend = WhisperBackend(
-                EngineSpec(name="nano", kind="whisper", data=Path(data), device="cpu", cpu_threads=threads)
-            )
-            model, turn = ModelSpec(source=str(directory)), asyncio.Semaphore(AT_ONCE)
-            await backend.load(model, lambda _: None)
 
-            async def text(samples: Samples) -> str:
-                async with turn:
-                    events = [event async for event in backend.run(model, Transcribe(audio=wav(samples)))]
-                return "".join(event.text for event in events if isinstance(event, Segment))
+async def heard(backend: WhisperBackend, model: ModelSpec, files: Sequence[bytes]) -> list[str]:
+    """The text of each file, a few of them at a time."""
+    turn = asyncio.Semaphore(AT_ONCE)
 
-            heard = await asyncio.gather(*map(text, sounds))
-            await backend.close()
-            return heard
+    async def text(file: bytes) -> str:
+        async with turn:
+            events = [event async for event in backend.run(model, Transcribe(audio=file))]
+        return "".join(event.text for event in events if isinstance(event, Segment))
 
-    return asyncio.run(texts())
+    await backend.load(model, lambda _: None)
+    try:
+        return await asyncio.gather(*map(text, files))
+    finally:
+        await backend.close()
 
 
 def wav(samples: Samples) -> bytes:
@@ -91,7 +92,7 @@ def show(measure: str, spoken: Sequence[Clip], got: Sequence[str]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Print the word error rate by voices, by way of decoding, of long audio, and what is heard in silence."""
     parser = evaluation_options(__doc__, "whisper")
-    parser.add_argument("--clips", type=int, default=300, help="clips for each group of voices (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=120, help="clips for each group of voices (default: %(default)s)")
     args = parser.parse_args(arguments)
     elsewhere = load(args.model, "int8", args.threads)
     for group, voices in VOICES.items():
@@ -105,8 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
     for group, voices in LONG.items():
         clip = with_pauses(voices)
         show(f"two minutes with pauses, {group}", [clip], served(args.model, [clip.samples], args.threads))
-    heard = served(args.model, [clip.samples for clip in quiet()], args.threads)
-    print(f"{sum(map(bool, heard))} of {len(heard)} clips of silence or noise gave text", flush=True)
+    texts = served(args.model, [clip.samples for clip in quiet()], args.threads)
+    print(f"{sum(map(bool, texts))} of {len(texts)} clips of silence or noise gave text", flush=True)
 
 
 if __name__ == "__main__":
