@@ -86,17 +86,20 @@ def transcribe(model: WhisperModel, samples: Samples, beam: int, timestamps: boo
 def show(measure: str, spoken: Sequence[Clip], got: Sequence[str]) -> None:
     """One line of results."""
     rate = word_error_rate([clip.text for clip in spoken], got)
-    print(f"{measure:56s} {100 * rate:5.1f} % of words wrong", flush=True)
+    print(f"{measure:68s} {100 * rate:5.1f} % of words wrong", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the word error rate by voices, by way of decoding, of long audio, and what is heard in silence."""
     parser = evaluation_options(__doc__, "whisper")
     parser.add_argument("--clips", type=int, default=120, help="clips for each group of voices (default: %(default)s)")
+    parser.add_argument("--start", type=int, default=0, help="the first held-out sentence (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=5, help="of voices, silence and noise (default: %(default)s)")
+    parser.add_argument("--long-seed", type=int, default=7, help="the same, of long audio (default: %(default)s)")
     args = parser.parse_args(arguments)
     elsewhere = load(args.model, "int8", args.threads)
     for group, voices in VOICES.items():
-        spoken = clips(args.clips, voices)
+        spoken = clips(args.clips, voices, args.seed, args.start)
         sounds = [clip.samples for clip in spoken]
         show(group, spoken, served(args.model, sounds, args.threads))
         for beam, timestamps in ((5, True), (1, False)):
@@ -104,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
             got = [transcribe(elsewhere, samples, beam, timestamps) for samples in sounds]
             show(f"{group}, faster-whisper, int8, {way}", spoken, got)
     for group, voices in LONG.items():
-        clip = with_pauses(voices)
+        clip = with_pauses(voices, seed=args.long_seed)
         show(f"two minutes with pauses, {group}", [clip], served(args.model, [clip.samples], args.threads))
     texts = served(args.model, [clip.samples for clip in quiet()], args.threads)
     print(f"{sum(map(bool, texts))} of {len(texts)} clips of silence or noise gave text", flush=True)
