@@ -6,31 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass, field
 
 from backends.errors import Broken
-from backends.types import Delta, Event, Finish, JsonObject, TokenLogprob, Usage
+from backends.types import Delta, Event, Finish, JsonObject, Usage
+from proxy.contracts.tgi.aligned import Aligned, Token
 from proxy.contracts.tgi.requests import Asked
 from proxy.http.sse import data_event
-
-UNKNOWN = -1
-"""The id of a token whose engine does not tell it: TGI's clients want a number, and no token has this one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A generated token, as TGI shows it. logprob None = not told."""
-
-    text: str
-    id: int = UNKNOWN
-    logprob: float | None = None
-    special: bool = False
-    top: tuple[tuple[str, float], ...] = ()
-
-    def json(self) -> JsonObject:
-        """TGI's Token."""
-        return {"id": self.id, "text": self.text, "logprob": self.logprob, "special": self.special}
-
-    def tops(self) -> list[JsonObject]:
-        """TGI's list of the likeliest tokens in this place."""
-        return [Token(text, self.id if text == self.text else UNKNOWN, logprob).json() for text, logprob in self.top]
 
 
 @dataclass(slots=True)
@@ -40,14 +19,15 @@ class Sequence:
     tokens: list[Token] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     finish: Finish | None = None
+    _aligned: Aligned = field(default_factory=Aligned)
 
     def take(self, event: Delta | Finish) -> list[Token]:
         """Read an event; the tokens that came with it."""
         if isinstance(event, Finish):
             self.finish = event
-            new = last_tokens(event)
+            new = self._aligned.finish(event)
         else:
-            new = tokens_of(event)
+            new = self._aligned.feed(event)
         self.tokens += new
         self.text += [token.text for token in new if not token.special]
         return new
@@ -66,30 +46,6 @@ class Sequence:
         if self.finish.reason == "length":
             return "length"
         return "stop_sequence" if self.finish.stopped_by is not None else "eos_token"
-
-
-def tokens_of(delta: Delta) -> list[Token]:
-    """The tokens of a piece of text: one each where they make up the text, else the last carries all of it.
-
-    Tokens may be parts of a character, and a piece may end inside one; joined, the tokens are always the text.
-    """
-    told = delta.logprobs
-    if not told:
-        return [Token(delta.text)] if delta.text else []
-    if "".join(token.token for token in told) == delta.text:
-        return [_token(token, token.token) for token in told]
-    return [*(_token(token, "") for token in told[:-1]), _token(told[-1], delta.text)]
-
-
-def last_tokens(finish: Finish) -> list[Token]:
-    """What TGI shows of an answer's end and engines leave out: the stop sequence, or the end token, which has no text."""
-    if finish.reason == "length":
-        return []
-    return [Token("", special=True)] if finish.stopped_by is None else [Token(finish.stopped_by)]
-
-
-def _token(told: TokenLogprob, text: str) -> Token:
-    return Token(text, UNKNOWN if told.id is None else told.id, told.logprob, top=told.top)
 
 
 @dataclass(frozen=True, slots=True)
