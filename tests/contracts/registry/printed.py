@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 # JSON, as the contract shows it.
 Body: TypeAlias = dict[str, Any]
 
-TEXT = (Path(__file__).parent / "printed" / "model-registry.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parent / "document" / "model-registry.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
