@@ -51,12 +51,16 @@ class Chat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
-    """Continue each prompt (text, or token ids). Choice index = prompt number * n + sample number."""
+    """Continue each prompt (text, or token ids). Choice index = prompt number * n + sample number.
+
+    grammar: what the text must be: a JSON schema, or a regular expression.
+    """
 
     prompts: tuple[str | tuple[int, ...], ...]
     sampling: Sampling = field(default_factory=Sampling)
     echo: bool = False
     suffix: str | None = None
+    grammar: JsonObject | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

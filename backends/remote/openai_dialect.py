@@ -54,7 +54,9 @@ def encode_chat(request: Chat, model: str, *, stream: bool) -> JsonObject:
 
 
 def encode_complete(request: Complete, model: str, *, stream: bool) -> JsonObject:
-    """The body of POST /v1/completions. Options left unsaid are left out."""
+    """The body of POST /v1/completions. Options left unsaid are left out; raises Unsupported for a grammar."""
+    if request.grammar is not None:
+        raise Unsupported("This model's engine cannot hold a completion to a grammar.", param="grammar")
     sampling = request.sampling
     prompts: list[Json] = [prompt if isinstance(prompt, str) else list(prompt) for prompt in request.prompts]
     body: JsonObject = {"model": model, "prompt": prompts[0] if len(prompts) == 1 else prompts}

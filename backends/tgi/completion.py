@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import ValidationError as ShapeError
 from text_generation.errors import ValidationError
-from text_generation.types import InputToken, Parameters, Request, Response, StreamResponse, Token
+from text_generation.types import Grammar, GrammarType, InputToken, Parameters, Request, Response, StreamResponse, Token
 
 from backends.errors import Broken, Invalid, Unsupported
 from backends.tgi.errors import event_error, typed_error
@@ -35,6 +35,9 @@ def encode_generation(request: Complete, prompt: str | tuple[int, ...], sample: 
         raise Invalid(f"best_of must be at least n = {sampling.n}, and is {sampling.best_of}.", param="best_of")
     try:
         parameters = _parameters(sampling, sample, whole=path_of(request) == WHOLE)
+        if request.grammar is not None:
+            kind = GrammarType.Regex if isinstance(request.grammar, str) else GrammarType.Json
+            parameters = parameters.model_copy(update={"grammar": Grammar(type=kind, value=request.grammar)})
         wire: JsonObject = Request(inputs=prompt, parameters=parameters).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise typed_error(str(error), "validation", inputs="prompt") from error

@@ -30,6 +30,11 @@ def refuse_unsupported(request: Chat | Complete) -> None:
             raise Unsupported(
                 "suffix: this engine continues a prompt and cannot fill in; leave suffix out.", param="suffix"
             )
+        if request.grammar is not None:
+            raise Unsupported(
+                "grammar: this engine does not constrain what is written; leave it out, or serve with vLLM.",
+                param="grammar",
+            )
         if request.echo and request.sampling.logprobs:
             raise Unsupported("echo with logprobs: logprobs are of new tokens only; leave echo out.", param="echo")
         return

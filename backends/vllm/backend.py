@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backends.base import ModelSpec
 from backends.errors import Broken, Unsupported
 from backends.remote.openai_backend import OPENAI_ROUTES, OpenAIBackend
@@ -25,7 +27,10 @@ class VllmBackend(OpenAIBackend):
 
     def completion(self, request: Complete, model: ModelSpec) -> JsonObject:
         """With the ids of the tokens that are told of; where no limit is set the context is the limit, not vLLM's 16 tokens."""
-        body = super().completion(request, model)
+        body = super().completion(replace(request, grammar=None), model)
+        if request.grammar is not None:
+            kind = "regex" if isinstance(request.grammar, str) else "json"
+            body["structured_outputs"] = {kind: request.grammar}
         body.setdefault("max_tokens", None)
         return body | {"return_token_ids": True} if request.sampling.logprobs else body
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import aiohttp
@@ -55,3 +56,26 @@ async def test_a_limit_is_the_context_and_truncation_is_in_tokens(url: str) -> N
         async with client.post("/", json=body) as response:
             events = (await response.text()).split("\n\n")
         assert '"input_length":2' in events[-2]
+
+
+async def test_a_grammar_holds(url: str) -> None:
+    async with aiohttp.ClientSession(url) as client:
+        for grammar, pattern in (
+            ({"type": "regex", "value": "(yes|no)"}, "yes|no"),
+            (
+                {
+                    "type": "json",
+                    "value": {
+                        "type": "object",
+                        "properties": {"answer": {"type": "boolean"}},
+                        "required": ["answer"],
+                        "additionalProperties": False,
+                    },
+                },
+                r'\{"answer": ?(true|false)\}',
+            ),
+        ):
+            body = {"inputs": "Yes or no?", "parameters": {"grammar": grammar, "max_new_tokens": 30}}
+            async with client.post("/generate", json=body) as response:
+                text = (await response.json())["generated_text"]
+            assert re.fullmatch(pattern, text)

@@ -170,7 +170,7 @@ def read_native(body: JsonObject, limits: Limits) -> Generate:
     if not isinstance(given, dict):
         raise _shape("parameters", f"invalid type: {_described(given)}, expected struct GenerateParameters")
     _fields(given, _PARAMETERS, "parameters.")
-    return _validated(str(body["inputs"]), given, limits)
+    return _validated(str(body["inputs"]), given | {"grammar": _grammar(given.get("grammar"))}, limits)
 
 
 def read_completion(body: JsonObject, limits: Limits) -> list[Generate]:

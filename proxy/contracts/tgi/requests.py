@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, StrictStr, ValidationError
 
 from backends.types import Complete, JsonObject, Sampling
@@ -18,6 +19,41 @@ Whole32 = Annotated[StrictInt, Field(ge=0, lt=2**32)]
 Whole64 = Annotated[StrictInt, Field(ge=0, lt=2**64)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 T = TypeVar("T", bound=BaseModel)
+
+
+class _Grammar(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JsonGrammar(_Grammar):
+    """A JSON schema, as an object or as its text."""
+
+    type: Literal["json"]
+    value: dict[str, JsonValue] | StrictStr
+
+
+class RegexGrammar(_Grammar):
+    """A regular expression."""
+
+    type: Literal["regex"]
+    value: Annotated[StrictStr, Field(min_length=1)]
+
+
+class NamedSchema(_Grammar):
+    """A JSON schema and its name, which means nothing."""
+
+    name: StrictStr | None = None
+    schema_: dict[str, JsonValue] = Field(alias="schema")
+
+
+class SchemaGrammar(_Grammar):
+    """A JSON schema in OpenAI's wrapping."""
+
+    type: Literal["json_schema"]
+    value: NamedSchema
+
+
+Grammar = Annotated[JsonGrammar | RegexGrammar | SchemaGrammar, Field(discriminator="type")]
 
 
 class Parameters(BaseModel):
@@ -42,7 +78,7 @@ class Parameters(BaseModel):
     decoder_input_details: StrictBool | None = None
     seed: Whole64 | None = None
     top_n_tokens: Whole32 | None = None
-    grammar: dict[str, JsonValue] | None = None
+    grammar: Grammar | None = None
     adapter_id: StrictStr | None = None
 
     @property
@@ -77,11 +113,12 @@ class ChatTokenizeBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A generation as it was asked for, checked. tokens: whether each token is to be told of."""
+    """A generation as it was asked for, checked. tokens: whether each token is to be told of; grammar: schema or expression."""
 
     inputs: str
     parameters: Parameters
     tokens: bool
+    grammar: JsonObject | str | None
 
     def request(self, prompt: str | tuple[int, ...]) -> Complete:
         """What the engine is asked. prompt: the inputs, as they stand or cut off in front."""
@@ -102,6 +139,7 @@ class Asked:
                 logprobs=self.tokens or best_of > 1 or bool(said.top_n_tokens),
                 top_logprobs=said.top_n_tokens or 0,
             ),
+            grammar=self.grammar,
         )
 
 
@@ -147,7 +185,29 @@ def check(body: GenerateBody, *, stream: bool) -> Asked:
         )
     _check_best_of(said, stream=stream)
     _refuse_unsupported(said)
-    return Asked(body.inputs, said, stream or bool(said.details))
+    return Asked(body.inputs, said, stream or bool(said.details), _grammar(said.grammar))
+
+
+def _grammar(said: JsonGrammar | RegexGrammar | SchemaGrammar | None) -> JsonObject | str | None:
+    """What the text must be: a schema as an object, an expression as text."""
+    match said:
+        case None:
+            return None
+        case RegexGrammar(value=expression):
+            return expression
+        case SchemaGrammar(value=named):
+            return named.schema_
+    schema = said.value
+    if isinstance(schema, str):
+        try:
+            schema = orjson.loads(schema)
+        except orjson.JSONDecodeError:
+            raise _wrong("grammar", "`grammar` has a `value` that is no JSON") from None
+    if not isinstance(schema, dict):
+        raise _wrong("grammar", "`grammar` has a `value` that is no JSON schema")
+    if "properties" not in schema:
+        raise _wrong("grammar", "`grammar` has a JSON schema without `properties`")
+    return schema
 
 
 def _check_best_of(said: Parameters, *, stream: bool) -> None:
@@ -169,12 +229,8 @@ def _refuse_unsupported(said: Parameters) -> None:
         "typical_p": said.typical_p is not None and said.typical_p != 1,
         "watermark": bool(said.watermark),
         "decoder_input_details": bool(said.decoder_input_details),
-        "grammar": said.grammar is not None,
     }
     name = next((name for name, asked in unsupported.items() if asked), None)
-    if name == "grammar":
-        message = "`grammar` is not supported here: ask `/v1/chat/completions` with `response_format` instead"
-        raise ApiError(ErrorCode.UNSUPPORTED, message, param=name)
     if name is not None:
         raise ApiError(ErrorCode.UNSUPPORTED, f"`{name}` is not supported here; leave it out", param=name)
 

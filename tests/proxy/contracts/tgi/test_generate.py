@@ -88,6 +88,25 @@ async def test_parameters_reach_the_engine(client: aiohttp.ClientSession, engine
     assert (sampling.seed, sampling.logprobs, sampling.top_logprobs, sampling.n) == (2**64 - 1, True, 3, 1)
 
 
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("said", "grammar"),
+    [
+        ({"type": "regex", "value": "a+"}, "a+"),
+        ({"type": "json", "value": SCHEMA}, SCHEMA),
+        ({"type": "json", "value": json.dumps(SCHEMA)}, SCHEMA),
+        ({"type": "json_schema", "value": {"name": "it", "schema": SCHEMA}}, SCHEMA),
+    ],
+)
+async def test_a_grammar_reaches_the_engine(
+    client: aiohttp.ClientSession, engine: ScriptedBackend, said: object, grammar: object
+) -> None:
+    assert (await post(client, "/generate", {"inputs": "x", "parameters": {"grammar": said}}))[0] == 200
+    assert _asked(engine).grammar == grammar
+
+
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
@@ -105,7 +124,9 @@ async def test_parameters_reach_the_engine(client: aiohttp.ClientSession, engine
         ("typical_p", 0.9, "`typical_p` is not supported"),
         ("watermark", True, "`watermark` is not supported"),
         ("decoder_input_details", True, "`decoder_input_details` is not supported"),
-        ("grammar", {"type": "regex", "value": "a+"}, "`grammar` is not supported"),
+        ("grammar", {"type": "json", "value": {}}, "`grammar` has a JSON schema without `properties`"),
+        ("grammar", {"type": "json", "value": "{"}, "`grammar` has a `value` that is no JSON"),
+        ("grammar", {"type": "json", "value": "[]"}, "`grammar` has a `value` that is no JSON schema"),
     ],
 )
 async def test_what_cannot_be_is_refused_by_name(
@@ -123,7 +144,7 @@ async def test_what_cannot_be_is_refused_by_name(
     "parameters",
     [
         {"temperature": "hot"}, {"seed": -1}, {"seed": 2**64}, {"stop": "x"}, {"max_new_tokens": 2**32}, {"details": 1},
-        {"temperature": True}, {"made_up": 1}, {"grammar": "x"}, [], "x", 7, None,
+        {"temperature": True}, {"made_up": 1}, {"grammar": "x"}, {"grammar": {"type": "bnf", "value": "x"}}, [], "x", 7, None,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/", "/generate", "/generate_stream"])
