@@ -72,9 +72,9 @@ def as_tgi(error: ApiError | BackendError) -> ApiError:
         return told
     status, start = KINDS.get(KIND.get(told.code, ""), (told.status, ""))
     param = NAMES.get(told.param or "", told.param)
-    words = told.message
+    words = told.message.replace("max_tokens", NAMES["max_tokens"])
     for ours, theirs in NAMES.items():
-        words = words.replace(f"`{ours}`", f"`{theirs}`").replace("max_tokens", "max_new_tokens")
+        words = words.replace(f"`{ours}`", f"`{theirs}`")
     message = words if words.startswith(start) else start + words
     return ApiError(told.code, message, param=param, status=status, retry_after=told.retry_after, headers=told.headers)
 

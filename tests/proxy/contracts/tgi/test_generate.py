@@ -207,6 +207,12 @@ async def test_failures_of_the_engine(
     assert [event.get("error_type") for event in events] == [None, kind]
 
 
+async def test_refusals_of_the_engine_have_tgis_names(client: aiohttp.ClientSession, told: Events) -> None:
+    told[:] = [Invalid("max_tokens is 9 and `prompt` is long.", param="max_tokens")]
+    _, error = await post(client, "/generate", {"inputs": "x"})
+    assert error["error"] == "Input validation error: max_new_tokens is 9 and `inputs` is long."
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_without_an_end_is_no_answer(client: aiohttp.ClientSession, told: Events, stream: bool) -> None:
     told[:] = OK[:2]
