@@ -135,15 +135,19 @@ def _litellm(place: Place) -> Start:
     return Start(command, {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"})
 
 
-def _switchboard(place: Place) -> Start:
-    config = write(place, "switchboard.toml", _SWITCHBOARD.format(engine=place.engine, alias=ALIAS))
-    environment = {
-        "SWITCHBOARD_CONFIG": config,
-        "SWITCHBOARD_LISTEN": f"127.0.0.1:{place.port}",
-        "SWITCHBOARD_API_KEYS": KEY,
-        "SWITCHBOARD_DATA": str(place.directory / "data"),
-    }
-    return Start((place.switchboard_python, "-m", "proxy", "serve"), environment)
+def _switchboard(**settings: str) -> Callable[[Place], Start]:
+    def start(place: Place) -> Start:
+        config = write(place, "switchboard.toml", _SWITCHBOARD.format(engine=place.engine, alias=ALIAS))
+        environment = {
+            "SWITCHBOARD_CONFIG": config,
+            "SWITCHBOARD_LISTEN": f"127.0.0.1:{place.port}",
+            "SWITCHBOARD_API_KEYS": KEY,
+            "SWITCHBOARD_DATA": str(place.directory / "data"),
+            **settings,
+        }
+        return Start((place.switchboard_python, "-m", "proxy", "serve"), environment)
+
+    return start
 
 
 PEERS = (
@@ -181,7 +185,15 @@ PEERS = (
     ),
     Peer(
         "switchboard",
-        _switchboard,
+        _switchboard(),
+        missing=lambda: "",
+        version=lambda: "this tree",
+        model=ALIAS,
+        key=KEY,
+    ),
+    Peer(
+        "switchboard, no rounds",
+        _switchboard(SWITCHBOARD_STREAM_ROUND_MS="0"),
         missing=lambda: "",
         version=lambda: "this tree",
         model=ALIAS,
