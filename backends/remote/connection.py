@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
 
     def read_now(self) -> None:
         """Take the bytes that have come. How the connection ended, if it did, the transport is left to find out."""
-        if self._paused or self._transport.is_closing():
+        if self._rounds is None or self._paused or self._transport.is_closing():
             return
         try:
             data = os.read(self._transport.get_extra_info("socket").fileno(), _ROUND)

@@ -12,6 +12,9 @@ from typing import Protocol
 
 CROWD = 16  # exchanges at once from which on it is done: below that, the CPU has time for each event
 EACH = 0.00025  # seconds between two rounds for each exchange: reading them all is then a few per cent of a core, however many
+SHORTEST = (
+    0.002  # seconds between two rounds at least: the loop's timers count in milliseconds, and less would be no pause
+)
 FASTER = 1.4  # events between two rounds that make it worth while
 
 
@@ -20,6 +23,9 @@ class Source(Protocol):
 
     def read_now(self) -> None:
         """Take the bytes that have come, if any have."""
+
+    def leave_rounds(self) -> None:
+        """Be read when bytes come again."""
 
 
 class Rounds:
@@ -33,10 +39,9 @@ class Rounds:
 
     def worth_while(self, reads: int, seconds: float) -> bool:
         """Whether a stream that was read `reads` times in `seconds` should be read in rounds."""
-        if seconds * FASTER >= reads * self._longest:
+        if not self._longest or self._in_flight() < CROWD:
             return False
-        crowd = self._in_flight()
-        return crowd >= CROWD and seconds * FASTER < reads * self._moment(crowd)
+        return seconds * FASTER < reads * self._moment()
 
     def join(self, source: Source) -> None:
         """Have `source` read in each round."""
@@ -51,14 +56,17 @@ class Rounds:
     def _round(self) -> None:
         self._timer = None
         sources = tuple(self._sources)
+        if self._in_flight() < CROWD:
+            for source in sources:
+                source.leave_rounds()
+            return
         if sources:
             self._wait()
         for source in sources:
             source.read_now()
 
     def _wait(self) -> None:
-        moment = self._moment(self._in_flight())
-        self._timer = asyncio.get_running_loop().call_later(moment, self._round)
+        self._timer = asyncio.get_running_loop().call_later(self._moment(), self._round)
 
-    def _moment(self, crowd: int) -> float:
-        return min(self._longest, crowd * EACH)
+    def _moment(self) -> float:
+        return max(min(self._longest, self._in_flight() * EACH), SHORTEST)

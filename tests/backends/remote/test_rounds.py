@@ -64,6 +64,9 @@ async def test_all_are_read_each_round_until_they_leave() -> None:
                 rounds.leave(self)
                 self.twice.set()
 
+        def leave_rounds(self) -> None:
+            raise AssertionError
+
     rounds = Rounds(0.001, lambda: CROWD)
     sources = [Source() for _ in range(3)]
     for source in sources:
@@ -71,6 +74,38 @@ async def test_all_are_read_each_round_until_they_leave() -> None:
     await asyncio.gather(*(source.twice.wait() for source in sources))
     await asyncio.sleep(0.01)
     assert [source.read for source in sources] == [2, 2, 2]
+
+
+async def test_who_is_left_of_a_crowd_is_read_when_bytes_come() -> None:
+    class Source:
+        def __init__(self) -> None:
+            self.left = asyncio.Event()
+
+        def read_now(self) -> None:
+            raise AssertionError
+
+        def leave_rounds(self) -> None:
+            rounds.leave(self)
+            self.left.set()
+
+    rounds = Rounds(0.02, lambda: CROWD - 1)
+    source = Source()
+    rounds.join(source)
+    await asyncio.wait_for(source.left.wait(), 5)
+
+
+async def test_a_pause_is_one_however_short_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop takes a delay of less than half a millisecond for none, and would do nothing else any more."""
+    pauses: list[float] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", lambda delay, *_: pauses.append(delay))
+
+    class Source:
+        def read_now(self) -> None: ...
+        def leave_rounds(self) -> None: ...
+
+    Rounds(0.0001, lambda: CROWD).join(Source())
+    assert pauses == [0.002]
 
 
 async def test_a_crowd_of_fast_streams_arrives_whole_in_fewer_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
