@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from backends.base import Health, ModelSpec
 from backends.errors import BackendError, Unavailable
@@ -58,6 +59,15 @@ class LifecycleManager:
     def places(self) -> list[Place]:
         """All models of which something is known; to be read, not to be changed."""
         return self._floor.places()
+
+    def ways(self, entry: ModelEntry) -> list[Place]:
+        """All loads of the entry's model of which something is known: its own, and those of sessions in ways of theirs."""
+        whole = replace(entry.spec, variant="")
+        return [
+            place
+            for place in self.places()
+            if place.key.engine == entry.engine and replace(place.key.model, variant="") == whole
+        ]
 
     def is_ready(self, entry: ModelEntry) -> bool:
         """Whether the model can run now, without waiting."""

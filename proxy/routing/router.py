@@ -28,6 +28,7 @@ class Router:
 
     def resolve(self, name: str | None, task: Task) -> ModelEntry:
         """The model called `name` (None or empty = the task's default). Raises MODEL_NOT_FOUND, or INVALID for the wrong task."""
+        self._refuse_retired(name, task)
         entry = self._names.get(name) if name else self._default(task)
         if entry is None:
             entry = self._names.get(WILDCARD)
@@ -51,6 +52,7 @@ class Router:
 
     def any(self, name: str | None, task: Task) -> ModelEntry:
         """As resolve, or else any model of the hub on the engine of this process that was made for the task."""
+        self._refuse_retired(name, task)
         kind = next((kind for kind, does in MADE_FOR.items() if does == task), None)
         engine = next((engine for engine, each in self.registry.engines.items() if each.kind == kind), None)
         if name and engine and name not in self._names and is_model_id(name):
@@ -67,6 +69,7 @@ class Router:
             if task in OWN_ENGINES:
                 return self._default(OWN_ENGINES[task])
             raise ApiError(ErrorCode.INVALID, f"`model` is missing: name the model to run `{task}` on.", param="model")
+        self._refuse_retired(name, None)
         entry = self._names.get(name) if name != WILDCARD else None
         if entry is None:
             if not is_model_id(name):
@@ -96,7 +99,14 @@ class Router:
         if default is None:
             message = f"No model was named, and there is no default for {task}. {self._offer(task)}"
             raise ApiError(ErrorCode.INVALID, message, param="model")
+        self._refuse_retired(default, task)
         return self._names[default]
+
+    def _refuse_retired(self, name: str | None, task: Task | None) -> None:
+        """A name that was taken out of service is not free for others, neither a wildcard's model nor the hub's."""
+        if name in self.registry.retired:
+            message = f"The model `{name}` is retired and serves no more. {self._offer(task)}"
+            raise ApiError(ErrorCode.MODEL_NOT_FOUND, message, param="model")
 
     def _unknown(self, name: str, task: Task | None) -> str:
         # Comparing takes time in proportion to the name, and nothing that long is a slip of the pen.

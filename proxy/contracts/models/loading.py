@@ -73,7 +73,10 @@ async def load_model(request: web.Request) -> web.Response:
 
 
 async def unload_model(request: web.Request) -> web.Response:
-    """`POST /api/models/{model_id}/unload`: an UnloadModelResponse, when its running requests have ended and it is gone."""
+    """`POST /api/models/{model_id}/unload`: an UnloadModelResponse, when its running requests have ended and it is gone.
+
+    What sessions have loaded of it in ways of their own goes, too.
+    """
     entry = await named_model(request)
     await refuse_options(request)
     lifecycle = request.app[LIFECYCLE]
@@ -81,17 +84,22 @@ async def unload_model(request: web.Request) -> web.Response:
     if place.remote:
         message = f"`{entry.name}` runs on the engine `{entry.engine}`, which loads and unloads its models by itself."
         raise ApiError(ErrorCode.UNSUPPORTED, message, details={"model_id": entry.name})
-    held = place.memory_mb or 0.0
     with telling(entry.name):
-        freed = await lifecycle.unload(entry)
+        freed = sum([await _unloaded(lifecycle, way) for way in lifecycle.ways(entry)])
     body: JsonObject = {
         "model_id": entry.name,
         "status": "unloaded",
-        # What it took when it came is what it gives back, where others came or went at the same moment.
-        "memory_freed_mb": round(held if freed is None else freed, 1),
+        "memory_freed_mb": round(freed, 1),
         "unloaded_at": timestamp(datetime.now(UTC)),
     }
     return _json(body)
+
+
+async def _unloaded(lifecycle: LifecycleManager, place: Place) -> float:
+    """MB that this gave back: what it took when it came, where others came or went at the same moment."""
+    held = place.memory_mb or 0.0
+    freed = await lifecycle.unload(place.entry)
+    return held if freed is None else freed
 
 
 def chosen(config: ComputeConfig | None) -> tuple[Compute | None, list[str]]:

@@ -118,8 +118,10 @@ def _described(name: str, state: State, place: Place | None, figures: Summary, n
 
 
 def _health(state: State, place: Place | None, figures: Summary, now: datetime) -> JsonObject:
-    """The last health check; where there was none, what is known at this moment from requests alone."""
+    """The last health check since the model was loaded; else what is known at this moment from requests alone."""
     check = place.check if place is not None else None
+    if check and place and place.loaded_on and check.at < place.loaded_on:
+        check = None
     return {
         "last_check": timestamp(check.at if check else now),
         "status": check.verdict if check else verdict(state, figures.error_rate),

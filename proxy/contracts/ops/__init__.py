@@ -20,6 +20,11 @@ async def health(request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
+async def root(request: web.Request) -> web.Response:
+    """`GET /`: the process is alive, and where to read on."""
+    return web.json_response({"status": "ok", "docs": "/docs"})
+
+
 async def ready(request: web.Request) -> web.Response:
     """`GET /ready`: 200 when new work is welcome, 503 with the reason while loading or draining."""
     reason = request.app[TRAFFIC].reason
@@ -40,6 +45,7 @@ def render_error(error: ApiError) -> bytes:
 
 def _routes() -> Iterable[web.RouteDef]:
     return (
+        web.get("/", root),
         web.get("/health", health),
         web.get("/ready", ready),
         web.get("/metrics", metrics),

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from proxy.operation import OBJECT, Answer, Operation, record, text
 
 STATUS = record({"status": text()})
+ROOT = record({"status": text(), "docs": text()})
 
 
 def operations() -> Iterable[Operation]:
     """One for each route."""
     return (
+        _get("/", "Whether the process is alive", Answer(description="It is; read on at `docs`", schema=ROOT)),
         _get("/health", "Whether the process is alive", Answer(description="It is", schema=STATUS)),
         Operation(
             method="GET",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
 from backends.base import EngineSpec, ModelSpec
@@ -31,6 +34,23 @@ def test_no_name_means_the_default_of_the_task(nothing: str | None) -> None:
     with pytest.raises(ApiError, match=r"there is no default for text. Available: `org/llama`") as refused:
         router(LLAMA, EARS).resolve(nothing, "text")
     assert (refused.value.code, refused.value.param) == (ErrorCode.INVALID, "model")
+
+
+def test_a_retired_model_serves_no_more_by_any_way() -> None:
+    """As the default, under its name, or as what a wildcard or the hub has under it."""
+    registry = replace(router(ANY, LLAMA).registry, retired=frozenset({"ears", "old"}))
+    kept = Router(registry)
+    asked: tuple[Callable[[], ModelEntry], ...] = (
+        lambda: kept.resolve(None, "transcription"),
+        lambda: kept.resolve("old", "text"),
+        lambda: kept.any("ears", "transcription"),
+        lambda: kept.pipeline("automatic-speech-recognition", None),
+        lambda: kept.pipeline("fill-mask", "old"),
+    )
+    for ask in asked:
+        with pytest.raises(ApiError, match="is retired and serves no more") as refused:
+            ask()
+        assert refused.value.status == 404
 
 
 def test_an_unknown_name_is_not_found_with_a_hint() -> None:
