@@ -138,6 +138,7 @@ async def test_a_restart_takes_as_long_as_such_loads_did(http: ClientSession) ->
     await heard(http, sid)
     await ask(http, "POST", "/api/models/nano-whisper/unload")
     await ask(http, "PUT", CONFIG.format(sid), asr=int8)
+    await heard(http, sid)
     back = await ask(http, "PUT", CONFIG.format(sid), asr={"compute_config": None})
     assert back["restart_required"] is True
     assert 0 < back["estimated_restart_time_ms"] < WAIT * 1000
