@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from aiohttp import ClientSession, FormData
@@ -104,6 +106,12 @@ class Client:
         error = (await self.configure(sid, change, status))["error"]
         assert isinstance(error, dict)
         return error
+
+
+def moment(text: str) -> datetime:
+    """ISO 8601, as the contract writes times."""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
+    return datetime.fromisoformat(text)
 
 
 def upload(**fields: str) -> FormData:

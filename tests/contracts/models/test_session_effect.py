@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import pytest
 
 from backends.base import EngineSpec
 from backends.types import Transcribe, Translate
 from proxy.sessions.config import AsrParameters, MtParameters
+from tests.contracts.models.session_asks import OF_SPEECH, OF_TEXT, SPEECH, TEXT, Ask, asr_header, infer_body
 from tests.contracts.models.session_door import Body, Client, opened, registry, upload
 from tests.engines.vllm_double import VllmDouble, form_fields
-
-Ask: TypeAlias = Callable[..., Awaitable[Body]]
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    async with opened() as client:
-        yield client
 
 
 def at(path: str, value: object) -> dict[str, Any]:
@@ -30,86 +22,6 @@ def at(path: str, value: object) -> dict[str, Any]:
     for name in reversed(path.split(".")):
         value = {name: value}
     return cast("dict[str, Any]", value)
-
-
-# --------------------------------------------------------------------------- how a request names its session
-
-
-async def asr_header(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call("POST", "/asr", status, data=upload(), headers={"X-Session-Id": sid})
-
-
-async def asr_query(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call("POST", f"/asr?session_id={sid}", status, data=upload())
-
-
-async def transcriptions_header(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call("POST", "/v1/audio/transcriptions", status, data=upload(), headers={"X-Session-Id": sid})
-
-
-async def transcriptions_query(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call("POST", f"/v1/audio/transcriptions?session_id={sid}", status, data=upload())
-
-
-async def transcriptions_form(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call("POST", "/v1/audio/transcriptions", status, data=upload(session_id=sid))
-
-
-async def translations_form(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call("POST", "/v1/audio/translations", status, data=upload(session_id=sid))
-
-
-async def infer_header(client: Client, sid: str, status: int = 200) -> Body:
-    body = {"task": "translation", "inputs": "hello"}
-    return await client.call("POST", "/infer", status, json=body, headers={"X-Session-Id": sid})
-
-
-async def infer_query(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call(
-        "POST", f"/infer?session_id={sid}", status, json={"task": "translation", "inputs": "hello"}
-    )
-
-
-async def infer_body(client: Client, sid: str, status: int = 200) -> Body:
-    return await client.call(
-        "POST", "/infer", status, json={"task": "translation", "inputs": "hello", "session_id": sid}
-    )
-
-
-SPEECH: list[Ask] = [
-    asr_header,
-    asr_query,
-    transcriptions_header,
-    transcriptions_query,
-    transcriptions_form,
-    translations_form,
-]
-OPENAI = SPEECH[2:]
-TEXT: list[Ask] = [infer_header, infer_query, infer_body]
-
-# Path -> (value, the request's field, its value there).
-OF_SPEECH: dict[str, tuple[object, str, object]] = {
-    "language": ("de", "language", "de"),
-    "parameters.beam_size": (2, "beam_size", 2),
-    "parameters.best_of": (3, "best_of", 3),
-    "parameters.temperature": (0.5, "temperatures", (0.5, 0.7, 0.9)),
-    "parameters.compression_ratio_threshold": (1.5, "compression_ratio_threshold", 1.5),
-    "parameters.logprob_threshold": (-0.5, "logprob_threshold", -0.5),
-    "parameters.no_speech_threshold": (0.25, "no_speech_threshold", 0.25),
-    "parameters.condition_on_previous_text": (True, "condition_on_previous_text", True),
-    "parameters.initial_prompt": ("Emma", "prompt", "Emma"),
-}
-OF_TEXT: dict[str, tuple[object, str, object]] = {
-    "source_language": ("en", "source", "en"),
-    "target_language": ("fr", "target", "fr"),
-    "parameters.beam_size": (2, "beam_size", 2),
-    "parameters.length_penalty": (0.5, "length_penalty", 0.5),
-    "parameters.no_repeat_ngram_size": (3, "no_repeat_ngram_size", 3),
-    "parameters.max_input_length": (10, "max_input_length", 10),
-    "parameters.max_new_tokens": (20, "max_new_tokens", 20),
-    "parameters.early_stopping": (False, "early_stopping", False),
-    "compute_config.batch_size": (4, "batch_size", 4),
-}
 
 
 def test_no_parameter_is_left_out() -> None:
@@ -199,96 +111,6 @@ async def test_a_configuration_that_is_shown_is_the_one_that_holds(client: Clien
     assert {name: getattr(request, name) for name in shown} == shown
 
 
-# --------------------------------------------------------------------------- who wins
-
-
-@pytest.mark.parametrize(
-    ("name", "sent", "field", "wanted"),
-    [
-        ("language", "en", "language", "en"),
-        ("beam_size", "7", "beam_size", 7),
-        ("best_of", "7", "best_of", 7),
-        ("compression_ratio_threshold", "7", "compression_ratio_threshold", 7),
-        ("logprob_threshold", "-7", "logprob_threshold", -7),
-        ("no_speech_threshold", "0.75", "no_speech_threshold", 0.75),
-        ("condition_on_previous_text", "false", "condition_on_previous_text", False),
-        ("prompt", "Maria", "prompt", "Maria"),
-    ],
-)
-async def test_what_a_request_says_itself_about_speech_wins(
-    client: Client, name: str, sent: str, field: str, wanted: object
-) -> None:
-    config: Body = {"parameters": {}}
-    for path, (value, *_) in OF_SPEECH.items():
-        group, _, last = path.rpartition(".")
-        (config[group] if group else config)[last] = value
-    sid = await client.session(asr=config)
-    await client.call("POST", f"/asr?{name}={sent}", data=upload(), headers={"X-Session-Id": sid})
-    await client.call("POST", "/v1/audio/transcriptions", data=upload(session_id=sid, **{name: sent}))
-    others = {wanted_in: wanted for path, (_, wanted_in, wanted) in OF_SPEECH.items() if wanted_in != field}
-    for request in client.spy.requests:
-        assert getattr(request, field) == wanted
-        assert {other: getattr(request, other) for other in others} == others
-
-
-async def test_temperatures_and_candidates_of_a_request_win(client: Client) -> None:
-    sid = await client.session(asr={"language": "de", "parameters": {"temperature": 0.5}})
-    for form in ({"temperature": "0"}, {"temperature": "0.25"}, {"languages": "en"}):
-        await client.call("POST", "/v1/audio/transcriptions", data=upload(session_id=sid, **form))
-    zero, quarter, candidates = cast("list[Transcribe]", client.spy.requests)
-    assert (zero.temperatures, quarter.temperatures) == (None, (0.25,))
-    assert (candidates.languages, candidates.language) == (("en",), None)
-    client.spy.requests.clear()
-    for query in ("temperature=0", "languages=en", "task=transcribe"):
-        await client.call("POST", f"/asr?{query}&session_id={sid}", data=upload())
-    zero, candidates, _ = cast("list[Transcribe]", client.spy.requests)
-    assert (zero.temperatures, candidates.languages, candidates.language) == ((0.0,), ("en",), None)
-
-
-@pytest.mark.parametrize(
-    ("name", "sent", "field"),
-    [
-        ("src_lang", "es", "source"),
-        ("tgt_lang", "es", "target"),
-        ("num_beams", 7, "beam_size"),
-        ("length_penalty", 7.0, "length_penalty"),
-        ("no_repeat_ngram_size", 7, "no_repeat_ngram_size"),
-        ("max_new_tokens", 7, "max_new_tokens"),
-        ("early_stopping", True, "early_stopping"),
-    ],
-)
-async def test_what_a_request_says_itself_about_translation_wins(
-    client: Client, name: str, sent: object, field: str
-) -> None:
-    config: Body = {"parameters": {}, "compute_config": {}}
-    for path, (value, *_) in OF_TEXT.items():
-        group, _, last = path.rpartition(".")
-        (config[group] if group else config)[last] = value
-    sid = await client.session(mt=config)
-    body = {"task": "translation", "inputs": "hello", "session_id": sid, "params": {name: sent}}
-    await client.call("POST", "/infer", json=body)
-    (request,) = client.spy.requests
-    others = {wanted_in: wanted for _, wanted_in, wanted in OF_TEXT.values() if wanted_in != field}
-    assert getattr(request, field) == sent
-    assert {other: getattr(request, other) for other in others} == others
-
-
-async def test_a_task_that_names_its_languages_wins(client: Client) -> None:
-    sid = await client.session(mt={"source_language": "de", "target_language": "es"})
-    await client.call("POST", "/infer", json={"task": "translation_en_to_fr", "inputs": "hello", "session_id": sid})
-    (request,) = cast("list[Translate]", client.spy.requests)
-    assert (request.source, request.target) == ("en", "fr")
-
-
-async def test_a_model_that_a_request_names_wins(client: Client) -> None:
-    sid = await client.session(asr={"model_id": "ears-2"}, mt={"model_id": "words-2"})
-    await client.call("POST", f"/asr?model=ears&session_id={sid}", data=upload())
-    await client.call("POST", "/v1/audio/transcriptions", data=upload(session_id=sid, model="ears"))
-    body = {"task": "translation", "model": "words", "inputs": "hello", "session_id": sid}
-    await client.call("POST", "/infer", json=body)
-    assert [model.source for model in client.spy.models] == ["org/ears", "org/ears", "org/words"]
-
-
 async def test_a_model_of_the_hub_is_translated_with_as_the_session_wants(client: Client) -> None:
     """Without a session it would be a pipeline of transformers', which the session's configuration would not reach."""
     sid = await client.session(mt={"target_language": "fr"})
@@ -322,50 +144,6 @@ async def test_a_change_holds_for_the_next_request_and_a_staged_one_does_not(cli
     await infer_body(client, sid)
     asked = [(request.target, request.beam_size) for request in cast("list[Translate]", client.spy.requests)]
     assert asked == [("fr", 5), ("de", 2)]
-
-
-# --------------------------------------------------------------------------- sessions that are not there
-
-
-UNKNOWN = "sess_" + "0" * 32
-
-
-@pytest.mark.parametrize("ask", SPEECH + TEXT)
-async def test_an_unknown_session_is_404_in_the_contracts_own_shape(client: Client, ask: Ask) -> None:
-    body = await ask(client, UNKNOWN, 404)
-    if ask in OPENAI:
-        assert (body["error"]["param"], body["error"]["type"]) == ("session_id", "invalid_request_error")
-    else:
-        assert list(body) == ["detail"]
-    assert not client.spy.requests
-
-
-async def test_a_request_names_one_session(client: Client) -> None:
-    one, other = await client.session(), await client.session()
-    body = {"task": "translation", "inputs": "hello", "session_id": one}
-    error = await client.call("POST", "/infer", 400, json=body, headers={"X-Session-Id": other})
-    assert "several sessions" in error["detail"]
-    await client.call("POST", f"/infer?session_id={one}", json=body, headers={"X-Session-Id": one})
-    await client.call(
-        "POST", "/v1/audio/transcriptions?session_id=", data=upload(session_id=""), headers={"X-Session-Id": ""}
-    )
-
-
-async def test_with_keys_a_session_is_its_keys_alone() -> None:
-    async with opened(api_keys=("k1", "k2")) as client:
-        mine, other = ({"Authorization": f"Bearer {key}"} for key in ("k1", "k2"))
-        sid = (await client.call("POST", "/api/sessions", 201, headers=mine))["session_id"]
-        body = {"task": "translation", "inputs": "hello", "session_id": sid}
-        await client.call("POST", "/infer", headers=mine, json=body)
-        await client.call("POST", "/infer", 404, headers=other, json=body)
-        await client.call("GET", f"/api/sessions/{sid}", 404, headers=other)
-        await client.call("DELETE", f"/api/sessions/{sid}", 404, headers=other)
-        assert (await client.call("GET", "/api/sessions", headers=other))["sessions"] == []
-        assert len((await client.call("GET", "/api/sessions", headers=mine))["sessions"]) == 1
-        await client.call("GET", "/api/sessions", 401)
-
-
-# --------------------------------------------------------------------------- engines elsewhere
 
 
 async def test_an_engine_elsewhere_is_told_what_it_can_be_told() -> None:

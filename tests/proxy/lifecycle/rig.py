@@ -127,3 +127,10 @@ def make_rig(rules: Rules | None = None, facts: Consult = nothing_known, machine
     engines = Engines(specs, lambda _: backend)
     manager = LifecycleManager(engines, rules or Rules(), publish=news.append, facts=facts, read=machine.room)
     return Rig(manager, backend, machine, news)
+
+
+async def used(rig: Rig, *names: str) -> None:
+    """Use each of these models for a moment, one after the other."""
+    for name in names:
+        async with rig.manager.use(entry(name)):
+            pass
