@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +51,17 @@ def one_model(
     engine = EngineSpec(name=kind, kind=kind, data=data)
     entry = ModelEntry(name=name, engine=kind, spec=ModelSpec(source=source or name), task=task, aliases=aliases)
     return Registry(engines={kind: engine}, models=(entry,), defaults={task: name})
+
+
+async def gone(thing: weakref.ref[object]) -> None:
+    """Wait until nothing refers to it. Raises TimeoutError after half a minute.
+
+    Threads let go of what they worked on when they come to it, and only one of them collects at a time.
+    """
+    async with asyncio.timeout(30):
+        while thing() is not None:
+            gc.collect()
+            await asyncio.sleep(0.01)
 
 
 @dataclass

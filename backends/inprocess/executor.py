@@ -92,7 +92,8 @@ class Executor:
     async def close(self, *, finish: bool = False) -> None:
         """Take no more work and wait for what runs; what waits is dropped, streams stop at their next item.
 
-        finish: let all work already accepted come to its own end instead.
+        The threads are gone then, and with them what they held on to. finish: let all work already accepted come to its
+        own end instead.
         """
         self._open = False
         jobs = dict(self._stops)
@@ -102,12 +103,13 @@ class Executor:
                 stop()
         for job in jobs:
             await _settled(job)
-        self._threads.shutdown(wait=False)
+        # A thread tells that work is done while it still holds the work and its result.
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _submit(self, work: Callable[[], T], stop: Callable[[], None]) -> Future[T]:
         if not self._open:
             raise self._closed()
-        job = self._threads.submit(work)
+        job = self._threads.submit(_once, [work])
         known = cast("Future[object]", job)
         self._stops[known] = stop
         _when_done(job, lambda: self._stops.pop(known))
@@ -115,6 +117,11 @@ class Executor:
 
     def _closed(self) -> Unavailable:
         return Unavailable(f"{self._name} is being shut down; try again later.", retry_after=1.0)
+
+
+def _once(work: list[Callable[[], T]]) -> T:
+    """Run the work and let go of it, so that whoever hears of its end finds nothing of it left."""
+    return work.pop()()
 
 
 def _when_done(job: Future[T], callback: Callable[[], object]) -> None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+import time
+
+# A collection that another thread has begun is over within moments, unless what it frees waits for something.
+MOST_TRIES = 100
+PAUSE_SECONDS = 0.01
 
 
 def give_back() -> None:
@@ -12,11 +17,29 @@ def give_back() -> None:
 
     Networks are full of reference cycles; CUDA's allocator in PyTorch and the C library's keep what they once had.
     """
-    gc.collect()
+    collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     trim()
+
+
+def collect() -> None:
+    """Collect everything that is not referred to. Blocks.
+
+    While another thread collects, if only the youngest objects, gc.collect() comes back with nothing done.
+    """
+    for _ in range(MOST_TRIES):
+        before = _collections()
+        gc.collect()
+        if _collections() > before:
+            return
+        time.sleep(PAUSE_SECONDS)
+
+
+def _collections() -> int:
+    """How many collections of everything there were."""
+    return int(gc.get_stats()[-1]["collections"])
 
 
 def trim() -> None:

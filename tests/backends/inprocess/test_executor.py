@@ -1,7 +1,9 @@
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Generator
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 
@@ -51,6 +53,25 @@ async def test_call_runs_in_a_thread_of_the_pool(executor: Executor) -> None:
 async def test_call_brings_exceptions_over(executor: Executor) -> None:
     with pytest.raises(ZeroDivisionError):
         await executor.call(lambda: 1 // 0)
+
+
+async def test_whoever_hears_of_the_end_of_work_finds_nothing_of_it_left(executor: Executor) -> None:
+    begin, heard = threading.Event(), asyncio.Queue[object]()
+    tell = on_loop(heard.put_nowait)
+    thing = Counter(1)
+    known = weakref.ref(thing)
+    job = executor._submit(partial(lambda _: begin.wait(WAIT), thing), stop=lambda: None)
+    job.add_done_callback(lambda _: tell(known()))  # in the thread, as set_result does
+    del thing
+    begin.set()
+    assert await heard.get() is None
+
+
+async def test_a_closed_pool_has_no_threads() -> None:
+    executor = Executor("to be closed")
+    await executor.call(lambda: None)
+    await executor.close()
+    assert "to be closed_0" not in {thread.name for thread in threading.enumerate()}
 
 
 async def test_a_caller_cancelled_while_queued_takes_its_work_along(executor: Executor) -> None:

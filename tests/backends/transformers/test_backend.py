@@ -19,6 +19,7 @@ from backends.errors import Broken, Invalid, Overloaded, Unavailable, Unsupporte
 from backends.transformers.backend import LONG, TransformersBackend
 from backends.transformers.generation import Generation
 from backends.types import Chat, Complete, Delta, Event, Finish, JsonObject, Sampling, Transcribe, Usage
+from tests.support import gone
 
 GREEDY = Sampling(temperature=0.0)
 FRANCE = "What is the capital of France?"
@@ -282,7 +283,7 @@ async def test_an_unloaded_model_gives_its_memory_back(nano: ModelSpec) -> None:
     (own,) = [weakref.ref(network) for network in networks() if network not in others]
     await backend.unload(nano)
 
-    assert own() is None
+    await gone(own)
     await backend.close()
 
 
