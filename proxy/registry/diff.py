@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from proxy.registry.models import Registry
 
 UNSEEN = "(not shown)"
+Name = TypeVar("Name", bound=str)
 NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -51,7 +52,7 @@ def diff(old: Registry, new: Registry) -> Diff:
     )
 
 
-def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> Changes:
+def _changes(old: Mapping[Name, object], new: Mapping[Name, object]) -> Changes:
     both = {name: _differences(old[name], new[name]) for name in old if name in new}
     return Changes(
         added=tuple(name for name in new if name not in old),

@@ -52,11 +52,12 @@ REGISTRIES = st.builds(
 @given(REGISTRIES, REGISTRIES)
 def test_what_is_not_told_is_equal_and_what_is_told_is_not(old: Registry, new: Registry) -> None:
     found = diff(old, new)
-    for changes, before, after in (
+    kinds: list[tuple[Changes, dict[str, object], dict[str, object]]] = [
         (found.engines, dict(old.engines), dict(new.engines)),
         (found.models, {each.name: each for each in old.models}, {each.name: each for each in new.models}),
-        (found.defaults, dict(old.defaults), dict(new.defaults)),
-    ):
+        (found.defaults, {**old.defaults}, {**new.defaults}),
+    ]
+    for changes, before, after in kinds:
         assert set(changes.added) == set(after) - set(before)
         assert set(changes.removed) == set(before) - set(after)
         assert set(changes.changed) == {name for name in before if name in after and before[name] != after[name]}
