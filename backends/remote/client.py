@@ -168,6 +168,10 @@ class _Reading(Answer):
         self._finished = True
         self._notify()
 
+    def salvage(self, payload: bytes) -> None:
+        self._parts.append(payload)
+        self._size += len(payload)
+
     def fail(self, error: Exception) -> None:
         if self.answered.done():
             self._error = error

@@ -48,6 +48,10 @@ class Answer(ABC):
     def finish(self) -> None:
         """The body ended with its connection, as its framing allows."""
 
+    @abstractmethod
+    def salvage(self, payload: bytes) -> None:
+        """The body's framing broke behind these bytes of it: what is whole among them still counts. fail() follows."""
+
     def fail(self, error: Exception) -> None:
         """The answer will not be completed; the connection is closed already."""
         self.settle(error)
@@ -105,6 +109,8 @@ class Answer(ABC):
         self.fail(TimedOut(f"Engine {self._engine!r} said nothing for {self.limit:g} s; retry later."))
 
     def on_failure(self, error: Exception) -> None:
+        if isinstance(error, ProtocolError) and error.payload:
+            self.salvage(error.payload)
         self.connection.abort()
         self.fail(self._broken(f"answered with {error}") if isinstance(error, ProtocolError) else error)
 

@@ -28,7 +28,7 @@ class Decoder(Protocol):
     open_ended: bool
 
     def feed(self, data: bytes) -> bytes:
-        """The payload in `data`, possibly empty. Raises ProtocolError."""
+        """The payload in `data`, possibly empty. Raises ProtocolError, with the payload that came before the fault."""
 
 
 class LengthDecoder:
@@ -74,8 +74,12 @@ class ChunkedDecoder:
         if self._held:
             data, self._held = self._held + data, b""
         position = 0
-        while position < len(data) and not self.done:
-            position = self._chunk(data, position, payload) if self._left else self._line(data, position)
+        try:
+            while position < len(data) and not self.done:
+                position = self._chunk(data, position, payload) if self._left else self._line(data, position)
+        except ProtocolError as error:
+            error.payload = b"".join(payload)
+            raise
         self.excess = position < len(data)
         self.boundary = not (self._left or self._held or self._in_trailer)
         return b"".join(payload)

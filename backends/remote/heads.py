@@ -13,7 +13,12 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 class ProtocolError(ValueError):
-    """The peer does not speak HTTP/1.x as RFC 9112 has it; the message is a phrase for operators, free of peer bytes."""
+    """The peer does not speak HTTP/1.x as RFC 9112 has it; the message is a phrase for operators, free of peer bytes.
+
+    payload: what the same read had brought of the body, sound, before that.
+    """
+
+    payload = b""
 
 
 class Head(NamedTuple):

@@ -159,6 +159,14 @@ class Splice(Answer):
         self._started = True
         self._sink.start(head.status, headers, stream=self._stream)
 
+    def salvage(self, payload: bytes) -> None:
+        """Pass on the whole events among the last sound bytes; the first of them decide about the status as ever."""
+        whole = self._gate.feed(payload) if self._stream else b""
+        if whole and self._started:
+            self._send(whole)
+        elif whole:
+            self._open(whole, ended=False)
+
     # ------------------------------------------------------------------- the middle
 
     def _events(self, data: bytes) -> None:

@@ -129,6 +129,8 @@ FAULTS_LATER = {
     "reset": (replay(STREAM_HEAD, chunked(HELLO), chunked(HELLO)[:9], then="reset"), Broken),
     "silence": (replay(STREAM_HEAD, chunked(HELLO), chunked(HELLO)[:9], then="hang"), TimedOut),
     "garbage": (replay(STREAM_HEAD, chunked(HELLO), b"what?\r\n", then="hang"), Broken),
+    "garbage in the first packet": (replay(STREAM_HEAD + chunked(HELLO) + b"what?\r\n", then="hang"), Broken),
+    "garbage in the packet": (replay(STREAM_HEAD, chunked(HELLO[:4]), chunked(HELLO[4:]) + b"?", then="close"), Broken),
 }
 
 

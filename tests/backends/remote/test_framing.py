@@ -56,6 +56,12 @@ def test_what_another_reader_could_take_differently_is_refused(wire: bytes) -> N
         ChunkedDecoder().feed(wire)
 
 
+def test_what_came_before_a_fault_is_told_with_it() -> None:
+    with pytest.raises(ProtocolError) as fault:
+        ChunkedDecoder().feed(chunk(b"sound") + b"1\r\naXX")
+    assert fault.value.payload == b"sounda"
+
+
 texts = st.binary(max_size=300).filter(lambda text: EVENT_END not in text + EVENT_END[:2])
 events = st.lists(texts.map(lambda text: b"data: " + text + b"\n\n"), min_size=1, max_size=5)
 
