@@ -1,4 +1,4 @@
-"""All connections to one engine, its replicas included, and a small pull-style client on them."""
+"""All connections to one engine at one URL, and a small pull-style client on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from backends.remote.connection import Connection
 from backends.remote.exchange import Answer, Stale
 from backends.remote.heads import Head
 from backends.remote.pool import Message, Pool
-from backends.remote.replicas import SKIPPED_FOR, choose
 from backends.remote.rounds import Rounds
 
 _READ_AHEAD = 256 * 1024
@@ -43,25 +42,18 @@ class Response:
 
 
 class RemoteClient:
-    """One engine's replicas, each with its pool. Raises ValueError for a spec without usable URLs; opens nothing yet."""
+    """One engine at one base URL. Raises ValueError for a spec without exactly one usable URL; opens nothing yet."""
 
     def __init__(self, spec: EngineSpec) -> None:
-        if not spec.urls:
-            raise ValueError(f"engine {spec.name!r} has no url")
+        if len(spec.urls) != 1:
+            raise ValueError(f"engine {spec.name!r} has {len(spec.urls) or 'no'} urls; a client is for one")
         self.name = spec.name
         self.timeouts = spec.timeouts
+        self.pool = Pool(spec.name, spec.urls[0], spec.key, spec.timeouts)
         self.rounds = Rounds(spec.round_ms / 1e3, self._in_flight)
-        self._pools = tuple(Pool(spec.name, url, spec.key, spec.timeouts) for url in spec.urls)
-        self._skipped: dict[int, float] = {}
-        self._turn = 0
 
     def __repr__(self) -> str:
-        return f"<RemoteClient {self.name} {list(self._pools)}>"
-
-    @property
-    def pools(self) -> tuple[Pool, ...]:
-        """One pool per replica, in the order of the spec."""
-        return self._pools
+        return f"<RemoteClient {self.name} {self.pool}>"
 
     @asynccontextmanager
     async def request(
@@ -88,14 +80,13 @@ class RemoteClient:
     async def perform(self, answer: Answer, message: Message) -> None:
         """Send `message` and wait until `answer` is settled; cancelling closes the engine's connection.
 
-        A connection that cannot be opened is tried on the other replicas, because nothing was sent. A request that was
-        sent is repeated in one case only, once, and towards the same replica: it only reads (GET), and its kept-alive
-        connection closed without a byte of an answer. A POST never is: nobody can know whether the engine had begun
-        (RFC 9110 section 9.2.2).
+        Raises Unavailable when no connection could be opened: nothing was sent. A request that was sent is repeated in one
+        case only, once: it only reads (GET), and its kept-alive connection closed without a byte of an answer. A POST never
+        is: nobody can know whether the engine had begun (RFC 9110 section 9.2.2).
         """
-        pool, connection = await self._connection()
+        pool = self.pool
         try:
-            await _once(pool, connection, answer, message)
+            await _once(pool, pool.take() or await pool.connect(), answer, message)
         except Stale:
             try:
                 connection = await pool.connect()
@@ -105,29 +96,10 @@ class RemoteClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        for pool in self._pools:
-            await pool.close()
+        await self.pool.close()
 
     def _in_flight(self) -> int:
-        return sum(pool.in_flight for pool in self._pools)
-
-    async def _connection(self) -> tuple[Pool, Connection]:
-        """A connection to the replica with least to do; one that refuses is skipped for a moment and the next one tried."""
-        pools = self._pools
-        if len(pools) == 1:
-            return pools[0], pools[0].take() or await pools[0].connect()
-        loop = asyncio.get_running_loop()
-        self._skipped = {index: until for index, until in self._skipped.items() if until > loop.time()}
-        failure: Unavailable | None = None
-        for _ in pools:
-            index = choose([pool.in_flight for pool in pools], self._skipped, self._turn)
-            self._turn = index + 1
-            try:
-                return pools[index], pools[index].take() or await pools[index].connect()
-            except Unavailable as error:
-                failure = error
-                self._skipped[index] = loop.time() + SKIPPED_FOR
-        raise failure if failure is not None else AssertionError
+        return self.pool.in_flight
 
 
 async def _once(pool: Pool, connection: Connection, answer: Answer, message: Message) -> None:

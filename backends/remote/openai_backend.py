@@ -51,7 +51,7 @@ class OpenAIBackend:
         """Return at once: what a remote engine holds is its own."""
 
     async def health(self) -> Health:
-        """Whether the engine lists its models within 15 s; of several replicas, the one that the next request would get."""
+        """Whether the engine lists its models within 15 s."""
         limits = self._client.timeouts
         soon = replace(limits, first_byte=min(limits.first_byte, _HEALTH_WITHIN))
         try:

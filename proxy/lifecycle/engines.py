@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from backends import REMOTE
-from backends.base import Backend, EngineSpec, Relay
+from backends.base import Backend, EngineSpec, Health
 from backends.errors import Unavailable
 
 Create: TypeAlias = Callable[[EngineSpec], Backend]
 
 
 class Engines:
-    """Owner of the backends. Remote ones exist from the start; pipelines come with their first load."""
+    """Owner of the backends. Remote ones exist from the start, one for each base URL; pipelines come with their first load."""
 
     def __init__(self, specs: Mapping[str, EngineSpec], create: Create) -> None:
         self._specs = specs
         self._create = create
         self._making: dict[str, asyncio.Lock] = {}
-        self._backends = {name: create(spec) for name, spec in specs.items() if spec.kind in REMOTE}
-        # Looked up once: isinstance of a protocol costs more than the rest of a request's routing.
-        self._relays = {name: relay for name, backend in self._backends.items() if (relay := _as_relay(backend))}
+        self._replicas = {
+            name: tuple(create(each) for each in by_url(spec)) for name, spec in specs.items() if spec.kind in REMOTE
+        }
+        self._backends = {name: replicas[0] for name, replicas in self._replicas.items()}
 
     def __getitem__(self, name: str) -> Backend:
         """The backend of an engine that was made before. Raises KeyError if it was not."""
@@ -36,9 +38,9 @@ class Engines:
         """Whether the engine runs elsewhere, and loads its models by itself."""
         return self._specs[name].kind in REMOTE
 
-    def relay(self, name: str) -> Relay | None:
-        """The engine's relay, or None where it has none (its dialect differs, or it is a pipeline of this process)."""
-        return self._relays.get(name)
+    def replicas(self, name: str) -> tuple[Backend, ...]:
+        """The backends of a remote engine, in the order of its base URLs; none for a pipeline of this process."""
+        return self._replicas.get(name, ())
 
     async def make(self, name: str) -> Backend:
         """The backend, made now if need be, off the event loop: imports take seconds. Raises Unavailable."""
@@ -47,9 +49,17 @@ class Engines:
                 self._backends[name] = await asyncio.to_thread(self._import, self._specs[name])
         return self._backends[name]
 
+    async def health(self, name: str) -> Health:
+        """What the engine says of itself; of several replicas, the first that can take work. Raises Unavailable."""
+        backends = self.replicas(name) or (await self.make(name),)
+        told = await asyncio.gather(*(backend.health() for backend in backends))
+        return next((health for health in told if health.ok), told[0])
+
     async def close(self) -> None:
         """Close every backend."""
-        for backend in self._backends.values():
+        everything = {id(backend): backend for backend in self._backends.values()}
+        everything |= {id(backend): backend for replicas in self._replicas.values() for backend in replicas}
+        for backend in everything.values():
             await backend.close()
 
     def _import(self, spec: EngineSpec) -> Backend:
@@ -60,5 +70,8 @@ class Engines:
             raise Unavailable(f"{message}Install the extra `models`, or requirements/cpu.lock.") from error
 
 
-def _as_relay(backend: object) -> Relay | None:
-    return backend if isinstance(backend, Relay) else None
+def by_url(spec: EngineSpec) -> list[EngineSpec]:
+    """The engine as its replicas see it: each with one base URL, and a name that tells it from the others."""
+    if len(spec.urls) < 2:
+        return [spec]
+    return [replace(spec, name=f"{spec.name}#{number}", urls=(url,)) for number, url in enumerate(spec.urls, 1)]

@@ -174,7 +174,7 @@ class LifecycleManager:
 
     async def engine_health(self, entry: ModelEntry) -> Health:
         """What its engine says of itself."""
-        return await (await self._engines.make(entry.engine)).health()
+        return await self._engines.health(entry.engine)
 
     def checked(self, entry: ModelEntry, check: Check) -> None:
         """Note the outcome of a health check."""

@@ -11,10 +11,24 @@ from backends.types import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One engine that serves a model, and what that engine calls it.
+
+    priority: those with the lowest number serve while any of them can; weight: its share among those of one priority.
+    """
+
+    engine: str
+    spec: ModelSpec
+    weight: float = 1.0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
     """One model: the name that clients say, the engine that serves it, and what that engine calls it.
 
-    audio: a model for text that also listens.
+    audio: a model for text that also listens; targets: the engines that serve it, empty = the one engine alone; fallbacks:
+    models that serve in its place when none of its engines can.
     """
 
     name: str
@@ -24,6 +38,8 @@ class ModelEntry:
     aliases: tuple[str, ...] = ()
     preload: bool = False
     audio: bool = False
+    targets: tuple[Target, ...] = ()
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from backends.base import Relay, RelayOutcome, RelayRequest, Sink, Tokenizing
-from backends.errors import Unsupported
+from backends.base import RelayOutcome, RelayRequest, Sink, Tokenizing
+from backends.errors import Unavailable, Unsupported
 from backends.types import Chat, Complete, Event, Request, Task, Tokenized, Usage
 from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.call import Call
-from proxy.registry.models import ModelEntry, Registry
+from proxy.registry.models import ModelEntry, Registry, Target
+from proxy.routing.fleet import SKIPPED_FOR, Choice, Fleet
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 
@@ -27,6 +29,7 @@ class Dispatcher:
         self._engines = engines
         self._lifecycle = lifecycle
         self._traffic = traffic
+        self._fleet = Fleet(engines, router.registry.engines)
 
     def serve_from(self, registry: Registry) -> None:
         """Models have come or gone: requests from now on find those of this registry."""
@@ -53,17 +56,34 @@ class Dispatcher:
         call.model, call.engine = entry.name if known else UNLISTED, entry.engine
         return entry
 
-    def relay_for(self, entry: ModelEntry, method: str, path: str) -> Relay | None:
-        """The engine to pass this request on to as it is, or None where its dialect differs."""
-        relay = self._engines.relay(entry.engine)
-        return relay if relay is not None and relay.relays(method, path) else None
+    def relays(self, entry: ModelEntry, method: str, path: str, *, everywhere: bool = True) -> bool:
+        """Whether a request can be passed on as it is, whichever of the model's engines gets it; or some of them, at least."""
+        able = [_relays(choice, method, path) for choice in self._fleet.candidates(entry)]
+        return bool(able) and (all(able) if everywhere else any(able))
 
-    async def relay(self, relay: Relay, request: RelayRequest, sink: Sink, call: Call) -> None:
-        """Pass bytes through. Raises BackendError only before the first byte went out."""
-        call.relayed = RelayOutcome()
+    async def relay(self, entry: ModelEntry, ask: Callable[[Target], RelayRequest], sink: Sink, call: Call) -> None:
+        """Pass bytes through. Raises BackendError only before the first byte went out.
+
+        ask: the request as an engine is to see it. A replica that could not be sent it is followed by the next: nothing was
+        executed.
+        """
+        call.relayed = outcome = RelayOutcome()
+        candidates = self._fleet.candidates(entry)
         self._traffic.enter(call.model, call.engine)
         try:
-            await relay.relay(request, sink, call.relayed)
+            while True:
+                choice = self._next(candidates)
+                asked = ask(choice.target)
+                relay = choice.replica.relay
+                if relay is None or not relay.relays(asked.method, asked.path):
+                    candidates.remove(choice)
+                    continue
+                try:
+                    with choice.replica.serving():
+                        return await relay.relay(asked, sink, outcome)
+                except Unavailable:
+                    if not self._another(choice, candidates):
+                        raise
         finally:
             self._traffic.leave(call.model, call.engine)
 
@@ -72,10 +92,7 @@ class Dispatcher:
         model = call.model or entry.name
         self._traffic.enter(model, entry.engine)
         try:
-            async with (
-                self._lifecycle.use(entry),
-                aclosing(self._engines[entry.engine].run(entry.spec, request)) as events,
-            ):
+            async with self._lifecycle.use(entry), aclosing(self._events(entry, request)) as events:
                 async for event in events:
                     if isinstance(event, Usage):
                         call.prompt_tokens = event.prompt_tokens
@@ -89,9 +106,45 @@ class Dispatcher:
         self._traffic.enter(call.model or entry.name, entry.engine)
         try:
             async with self._lifecycle.use(entry):
-                backend = self._engines[entry.engine]
+                candidates = self._fleet.candidates(entry)
+                backend = self._next(candidates).replica.backend if candidates else self._engines[entry.engine]
                 if not isinstance(backend, Tokenizing):
                     raise Unsupported(f"The engine behind `{entry.name}` does not show its tokens.", param="model")
                 return await backend.tokenize(entry.spec, request)
         finally:
             self._traffic.leave(call.model or entry.name, entry.engine)
+
+    def _events(self, entry: ModelEntry, request: Request) -> AsyncGenerator[Event, None]:
+        """The answer of the pipeline in this process, or of a replica."""
+        candidates = self._fleet.candidates(entry)
+        return self._remote(candidates, request) if candidates else self._engines[entry.engine].run(entry.spec, request)
+
+    async def _remote(self, candidates: list[Choice], request: Request) -> AsyncGenerator[Event, None]:
+        """A replica's answer; one that could not be sent the request is followed by the next."""
+        while True:
+            choice = self._next(candidates)
+            begun = False
+            try:
+                with choice.replica.serving():
+                    async with aclosing(choice.replica.backend.run(choice.target.spec, request)) as events:
+                        async for event in events:
+                            begun = True
+                            yield event
+                return
+            except Unavailable:
+                if begun or not self._another(choice, candidates):
+                    raise
+
+    def _next(self, candidates: list[Choice]) -> Choice:
+        return self._fleet.choose(candidates, asyncio.get_running_loop().time())
+
+    def _another(self, choice: Choice, candidates: list[Choice]) -> bool:
+        """Leave this replica alone for a moment; whether there is one more to try, among those that are left."""
+        choice.replica.away_until = asyncio.get_running_loop().time() + SKIPPED_FOR
+        candidates.remove(choice)
+        return bool(candidates)
+
+
+def _relays(choice: Choice, method: str, path: str) -> bool:
+    relay = choice.replica.relay
+    return relay is not None and relay.relays(method, path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 from aiohttp import web
 
-from backends.base import Relay
 from proxy.contracts.openai.audio_fields import named_in, wants_stream
 from proxy.contracts.openai.audio_form import read_question
 from proxy.contracts.openai.audio_stream import transcript_frames
@@ -45,10 +45,9 @@ async def _answer(request: web.Request, task: Task) -> web.StreamResponse:
         if own
         else dispatcher.resolve_any(wishes.model("transcription"), "transcription", call)
     )
-    relay = dispatcher.relay_for(entry, "POST", request.path)
-    if relay is not None:
+    if dispatcher.relays(entry, "POST", request.path):
         parts += _wished(wishes, parts)
-        return await _pass_on(request, entry, relay, parts)
+        return await _pass_on(request, entry, parts)
     asked = read_question(parts, task, wishes.transcribe)
     events = dispatcher.run(await request.app[SESSIONS].placed(entry, wishes), asked.request, call)
     if asked.stream:
@@ -71,17 +70,29 @@ def _wished(wishes: Preferences, parts: list[Part]) -> list[Part]:
     return [Part(name, text.encode()) for name, text in wishes.relayed.items() if name not in said]
 
 
-async def _pass_on(request: web.Request, entry: ModelEntry, relay: Relay, parts: list[Part]) -> web.StreamResponse:
+async def _pass_on(request: web.Request, entry: ModelEntry, parts: list[Part]) -> web.StreamResponse:
     """The engine gets the form as it came, with its own name of the model; what it answers is its own, too."""
     stream = wants_stream(parts)
     if not any(part.name == "model" for part in parts):
         parts.append(Part("model", b""))
-    name = entry.spec.source.encode()
-    body = compose((replace(part, data=name) if part.name == "model" else part for part in parts), boundary_of(request))
-    # The body holds it all; the upload need not be in memory twice for as long as the engine takes.
-    parts.clear()
+    named = _forms(parts, boundary_of(request), entry)
     async with request.app[LIFECYCLE].use(entry) as work:
-        response = await pass_on(request, relay, body, stream=stream, terminal=DONE_MARK)
+        response = await pass_on(request, entry, named, stream=stream, terminal=DONE_MARK)
         if (passed := request[CALL].relayed) is not None:
             work.answered(passed.status, whole=passed.error is None)
     return response
+
+
+def _forms(parts: list[Part], boundary: str, entry: ModelEntry) -> Callable[[str], bytes]:
+    """What makes the body with a model's name as its engine says it."""
+
+    def form(name: str) -> bytes:
+        model = name.encode()
+        return compose((replace(part, data=model) if part.name == "model" else part for part in parts), boundary)
+
+    if entry.targets or entry.fallbacks:
+        return form
+    body = form(entry.spec.source)
+    # The body holds it all; the upload need not be in memory twice for as long as the engine takes.
+    parts.clear()
+    return lambda _: body

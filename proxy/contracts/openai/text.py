@@ -8,7 +8,6 @@ from contextlib import aclosing
 import orjson
 from aiohttp import web
 
-from backends.base import Relay
 from backends.types import Event, JsonObject
 from proxy.contracts.openai.answers import TextAnswer
 from proxy.contracts.openai.errors import error_frame
@@ -37,11 +36,10 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     told: Mapping[str, str] | None = None
     if not entry.audio and has_speech(data["messages"]):
         data, told = await transcribed(request, entry, data, named="audio" if short else None)
-    relay = dispatcher.relay_for(entry, "POST", request.path)
-    if relay is not None:
+    if dispatcher.relays(entry, "POST", request.path):
         # Only what was changed on the way is encoded anew.
         body = body if data is sent else orjson.dumps(data)
-        return await _pass_on(request, entry, relay, body, data, DONE_MARK, told)
+        return await _pass_on(request, entry, body, data, DONE_MARK, told)
     chat = parse(ChatBody, data)
     events = dispatcher.run(entry, chat.request(data), request[CALL])
     return await _answer(request, TextAnswer("chat", entry.name), events, chat, told)
@@ -52,9 +50,8 @@ async def completions(request: web.Request) -> web.StreamResponse:
     body, data = await read_json(request)
     entry = _resolve(request, data)
     _require(data, "prompt", (str, list))
-    relay = request.app[DISPATCHER].relay_for(entry, "POST", request.path)
-    if relay is not None:
-        return await _pass_on(request, entry, relay, body, data, DONE_MARK)
+    if request.app[DISPATCHER].relays(entry, "POST", request.path):
+        return await _pass_on(request, entry, body, data, DONE_MARK)
     completion = parse(CompletionBody, data)
     events = request.app[DISPATCHER].run(entry, completion.request(), request[CALL])
     return await _answer(request, TextAnswer("completion", entry.name), events, completion)
@@ -82,11 +79,10 @@ async def _relay(
     request: web.Request, body: bytes, data: JsonObject, terminal: tuple[bytes, ...]
 ) -> web.StreamResponse:
     entry = _resolve(request, data)
-    relay = request.app[DISPATCHER].relay_for(entry, "POST", request.path)
-    if relay is None:
+    if not request.app[DISPATCHER].relays(entry, "POST", request.path, everywhere=False):
         message = f"The engine behind `{entry.name}` has no {request.path}."
         raise ApiError(ErrorCode.NOT_FOUND, message, param="model")
-    return await _pass_on(request, entry, relay, body, data, terminal)
+    return await _pass_on(request, entry, body, data, terminal)
 
 
 def _resolve(request: web.Request, data: JsonObject) -> ModelEntry:
@@ -107,15 +103,15 @@ def _require(data: JsonObject, field: str, kinds: type | tuple[type, ...]) -> No
 async def _pass_on(
     request: web.Request,
     entry: ModelEntry,
-    relay: Relay,
     body: bytes,
     data: JsonObject,
     terminal: tuple[bytes, ...],
     told: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    if data.get("model") != entry.spec.source and "model" in data:
-        body = rename_model(body, entry.spec.source)
-    return await pass_on(request, relay, body, stream=data.get("stream") is True, terminal=terminal, told=told)
+    def named(name: str) -> bytes:
+        return rename_model(body, name) if "model" in data and data["model"] != name else body
+
+    return await pass_on(request, entry, named, stream=data.get("stream") is True, terminal=terminal, told=told)
 
 
 async def _answer(

@@ -6,8 +6,8 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -319,15 +319,24 @@ def chat_request(*, terminal: Iterable[bytes] = (b"data: [DONE]",), method: str 
 
 
 def engine_spec(
-    *urls: str, key: str | None = None, timeouts: Timeouts | None = None, round_ms: float = 20.0
+    url: str, key: str | None = None, timeouts: Timeouts | None = None, round_ms: float = 20.0
 ) -> EngineSpec:
     """A spec of kind vllm."""
-    return EngineSpec(name="e1", kind="vllm", urls=urls, key=key, timeouts=timeouts or Timeouts(), round_ms=round_ms)
+    return EngineSpec(name="e1", kind="vllm", urls=(url,), key=key, timeouts=timeouts or Timeouts(), round_ms=round_ms)
+
+
+@contextmanager
+def dead_port() -> Iterator[str]:
+    """The URL of a port that refuses connections for as long as nobody else gets it."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @asynccontextmanager
 async def proxy_running(
-    *urls: str,
+    url: str,
+    *,
     request: RelayRequest | None = None,
     timeouts: Timeouts | None = None,
     key: str | None = None,
@@ -338,7 +347,7 @@ async def proxy_running(
 ) -> AsyncIterator[Proxy]:
     """A proxy on a free port that relays every client's request as `request`; ends without connections or tasks."""
     proxy = Proxy(
-        RemoteClient(engine_spec(*urls, key=key, timeouts=timeouts, round_ms=round_ms)),
+        RemoteClient(engine_spec(url, key=key, timeouts=timeouts, round_ms=round_ms)),
         request or chat_request(),
         chunked_ok,
         high_water,
@@ -353,7 +362,7 @@ async def proxy_running(
         server.close()
         if proxy.tasks:
             await asyncio.wait(proxy.tasks, timeout=5)
-        assert [pool.in_flight for pool in proxy.client.pools] == [0] * len(urls)
+        assert proxy.client.pool.in_flight == 0
         await proxy.client.close()
 
 

@@ -27,7 +27,7 @@ async def test_an_answer_is_read_and_its_connection_kept() -> None:
                 assert ("content-type", "application/json") in response.headers
         assert engine.connections == 1
         assert engine.requests[0].startswith(b"POST /prefix/x?y=1 HTTP/1.1\r\n")
-        assert repr(client) == f"<RemoteClient e1 [<Pool {engine.url}/prefix/ busy=0 idle=1>]>"
+        assert repr(client) == f"<RemoteClient e1 <Pool {engine.url}/prefix/ busy=0 idle=1>>"
         await client.close()
 
 
@@ -37,7 +37,7 @@ async def test_leaving_before_the_end_closes_the_connection() -> None:
         async with client.request("GET", "/") as response:
             assert await anext(response.body) == b"a"
         await asyncio.wait_for(engine.quiet.wait(), 1)
-        assert client.pools[0].in_flight == 0
+        assert client.pool.in_flight == 0
 
 
 @pytest.mark.parametrize(("then", "kind"), [("close", Broken), ("hang", TimedOut)])
@@ -84,9 +84,9 @@ async def test_idle_connections_go_before_the_engine_closes_them(monkeypatch: py
         client = RemoteClient(engine_spec(engine.url, timeouts=Timeouts(idle=0.4)))
         async with client.request("GET", "/") as response:
             await response.read(10)
-        assert client.pools[0].idle == 1
+        assert client.pool.idle == 1
         await asyncio.wait_for(engine.quiet.wait(), 1)
-        assert client.pools[0].idle == 0
+        assert client.pool.idle == 0
 
 
 async def test_closing_ends_what_is_in_progress() -> None:

@@ -5,7 +5,6 @@ import pytest
 from backends.errors import Invalid
 from backends.remote.headers import fixed_fields, forwarded, request_head, retry_after
 from backends.remote.heads import ProtocolError, parse_head
-from backends.remote.replicas import choose
 
 
 def test_a_head_is_read() -> None:
@@ -80,10 +79,3 @@ def test_retry_after_in_seconds_only() -> None:
     assert retry_after([("retry-after", "30")]) == 30
     assert retry_after([("retry-after", "Sat, 21 Nov 2026 12:00:00 GMT")]) is None
     assert retry_after([]) is None
-
-
-def test_the_replica_with_least_to_do_is_chosen_and_equals_take_turns() -> None:
-    assert choose([2, 1, 3], (), 0) == 1
-    assert [choose([0, 0, 0], (), turn) for turn in range(4)] == [0, 1, 2, 0]
-    assert choose([0, 5], {0}, 0) == 1
-    assert choose([1, 0], {0, 1}, 0) == 1

@@ -32,7 +32,7 @@ async def test_a_client_that_leaves_closes_the_engines_connection_at_once(phase:
         (task,) = proxy.tasks
         await asyncio.wait([task])
         assert task.cancelled()
-        assert (proxy.client.pools[0].idle, proxy.client.pools[0].in_flight) == (0, 0)
+        assert (proxy.client.pool.idle, proxy.client.pool.in_flight) == (0, 0)
         if phase == "mid-stream":
             assert proxy.outcome.status == 200
 
@@ -45,7 +45,7 @@ async def test_a_client_that_leaves_while_the_connection_opens_sends_nothing() -
             writer.transport.abort()
             await asyncio.wait(proxy.tasks, timeout=1)
             assert proxy.tasks[0].cancelled()
-            assert proxy.client.pools[0].in_flight == 0
+            assert proxy.client.pool.in_flight == 0
 
 
 async def leave(writer: asyncio.StreamWriter) -> None:
