@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,9 +54,10 @@ class LiveRegistry:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._registry = configured
-        self._started = clock()
-        self._configured = configured_models(configured, self._started)
-        self._aliases = {alias: entry.name for entry in configured.models for alias in entry.aliases}
+        self._since = clock()
+        self._configured = configured_models(configured, self._since)
+        self._aliases = _aliases(configured)
+        self._rows: tuple[Model, ...] = ()
         self._database = database
         self._store: Stored[ModelStore] = Stored(database, MODEL_STORE)
         self._publish = publish
@@ -73,7 +74,7 @@ class LiveRegistry:
     async def all(self) -> Listing:
         """Every model: the configured ones first, then those that were added, the oldest first."""
         if not await self._database.present():
-            return Listing(tuple(self._configured.values()), self._started)
+            return Listing(tuple(self._configured.values()), self._since)
         snapshot = await (await self._store.get()).all()
         return self._listing(snapshot.rows, snapshot.changed)
 
@@ -124,6 +125,18 @@ class LiveRegistry:
         await self._changed()
         return self._listing(left.rows, left.changed)
 
+    async def configure(self, registry: Registry) -> None:
+        """Serve another configuration from now on, and the same rows beside it."""
+        talking = await asyncio.to_thread(_talking, registry)
+        now, before = self._clock(), self._configured
+        models = configured_models(registry, now, talking)
+        self._configured = {
+            name: replace(model, added=before[name].added) if name in before else model
+            for name, model in models.items()
+        }
+        self._registry, self._since, self._aliases = registry, now, _aliases(registry)
+        self._serve()
+
     async def used(self, model_id: str) -> None:
         """Count one use of a model, now or when the database is back."""
         await self._uses.add(model_id, self._clock())
@@ -133,7 +146,7 @@ class LiveRegistry:
     async def start(self) -> None:
         """Serve the rows that are there, and go on looking for changes."""
         talking = await asyncio.to_thread(_talking, self._registry)
-        self._configured = configured_models(self._registry, self._started, talking)
+        self._configured = configured_models(self._registry, self._since, talking)
         self._known = dict(self._configured)
         self._looking = asyncio.create_task(self._keep_looking(), name="look for changed models")
         first = asyncio.create_task(self._look(), name="read models")
@@ -181,10 +194,13 @@ class LiveRegistry:
         # One after another: an older state never comes after a newer one.
         async with self._reading:
             snapshot = await (await self._store.get()).all()
-            models = together(self._configured, snapshot.rows)
-            self._known = {model.model_id: model for model in models}
-            self._revision = snapshot.revision
-            self._publish(merged(self._registry, models))
+            self._revision, self._rows = snapshot.revision, snapshot.rows
+            self._serve()
+
+    def _serve(self) -> None:
+        models = together(self._configured, self._rows)
+        self._known = {model.model_id: model for model in models}
+        self._publish(merged(self._registry, models))
 
     async def _changed(self) -> None:
         """Serve what this proxy has just written. If the rows cannot be read now, the next look finds them."""
@@ -195,7 +211,11 @@ class LiveRegistry:
         await (await self._store.get()).used(uses, self._configured)
 
     def _listing(self, rows: tuple[Model, ...], changed: datetime | None) -> Listing:
-        return Listing(tuple(together(self._configured, rows)), changed or self._started)
+        return Listing(tuple(together(self._configured, rows)), changed or self._since)
+
+
+def _aliases(registry: Registry) -> dict[str, str]:
+    return {alias: entry.name for entry in registry.models for alias in entry.aliases}
 
 
 def _talking(registry: Registry) -> frozenset[str]:

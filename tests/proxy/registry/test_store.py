@@ -259,3 +259,38 @@ async def test_counting_hands_over_what_is_left_at_the_end(database: Database) -
     model = await live.get("house")
     assert model is not None
     assert model.usage_count == 1
+
+
+async def test_another_configuration_is_served_beside_the_same_rows(database: Database) -> None:
+    served: list[Registry] = []
+    clock = Clock()
+    live = LiveRegistry(CONFIGURED, database, served.append, clock)
+    await live.start()
+    await live.add(Model(model_id="a", name="A", model_type="translation", added=START))
+    barn = ModelEntry(name="barn", engine="transformers", spec=ModelSpec(source="t"), task="text", aliases=("shed",))
+    await live.configure(replace(CONFIGURED, models=(HOUSE, barn)))
+    assert [entry.name for entry in served[-1].models] == ["house", "barn", "a"]
+    house, shed = await live.get("house"), await live.known("shed")
+    assert house is not None and shed is not None
+    assert shed.model_id == "barn" and house.added < shed.added
+    assert await live.add(replace(shed, source="registry")) is False
+    await live.configure(replace(CONFIGURED, models=(barn,)))
+    assert [entry.name for entry in served[-1].models] == ["barn", "a"]
+    assert not live.is_configured("house") and await live.get("house") is None
+    await live.close()
+
+
+async def test_rows_stay_served_when_the_configuration_changes_while_the_database_is_away(
+    postgres: Cluster, gate: Gate
+) -> None:
+    served: list[Registry] = []
+    database = Database(Postgres(postgres.create().replace(f":{postgres.port}/", f":{gate.port}/")))
+    live = LiveRegistry(CONFIGURED, database, served.append)
+    await live.start()
+    await live.add(Model(model_id="a", name="A", model_type="translation", added=START))
+    await gate.shut()
+    await live.configure(replace(CONFIGURED, models=()))
+    assert [entry.name for entry in served[-1].models] == ["a"]
+    gate.open()
+    await live.close()
+    await database.close()
