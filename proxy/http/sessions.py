@@ -20,7 +20,7 @@ async def preferences(request: web.Request, sent: str | None = None) -> Preferen
 
     sent: the body's field. Raises INVALID where two are named, NOT_FOUND.
     """
-    named = {request.headers.get(HEADER), *request.query.getall(FIELD, []), sent} - {None, ""}
+    named = {*request.headers.getall(HEADER, []), *request.query.getall(FIELD, []), sent} - {None, ""}
     if len(named) > 1:
         raise invalid(FIELD, "the request names several sessions; name one")
     if not named:

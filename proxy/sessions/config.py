@@ -116,6 +116,17 @@ def check_change(change: Mapping[str, Json]) -> None:
     _check_shape(change, ModelConfig, "")
 
 
+def with_nulls(change: Mapping[str, Json]) -> JsonObject:
+    """The change, which has the right shape, with null in place of empty model ids: on a door without a model for a service
+    they are what is shown, and what is shown may be said.
+    """
+    groups = {name: dict(group) if isinstance(group, dict) else group for name, group in change.items()}
+    for group in groups.values():
+        if isinstance(group, dict) and group.get("model_id") == "":
+            group["model_id"] = None
+    return groups
+
+
 def whole(defaults: ModelConfig, said: Mapping[str, Json]) -> ModelConfig:
     """The defaults with what a session says laid over them. Raises INVALID with the path of a wrong value."""
     try:

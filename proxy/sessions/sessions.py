@@ -19,7 +19,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.registry.catalog import Catalog
 from proxy.registry.models import ModelEntry
 from proxy.sessions.chosen import TASKS, Chosen, Restart, Surroundings
-from proxy.sessions.config import ModelConfig, check_change
+from proxy.sessions.config import ModelConfig, check_change, with_nulls
 from proxy.sessions.effect import transcribe_defaults, translate_defaults
 from proxy.sessions.limits import Machine
 from proxy.sessions.merge import merged
@@ -40,9 +40,10 @@ STILL_FRESH = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A session after a change. config: as changed, also where that is staged."""
+    """A session after a change. applied: what holds for requests is another now; config: as changed, also where that is staged."""
 
     session: Session
+    applied: bool
     config: ModelConfig
     restart: Restart
 
@@ -136,13 +137,15 @@ class Sessions:
 
         def changed(session: Session) -> Session:
             said = self._laid_over(_latest(session), change, here)
-            seen = replace(session, updated=now, last_seen=now, expires=now + self._idle)
-            return replace(seen, said=said, staged=None) if immediately else replace(seen, staged=said)
+            staged = None if immediately or said == session.said else said
+            after = replace(session, said=said if immediately else session.said, staged=staged)
+            updated = session.updated if after == session else now
+            return replace(after, updated=updated, last_seen=now, expires=now + self._idle)
 
         before, after = await self._rewritten(owner, sid, now, changed)
         latest = _latest(after)
         restart = self._chosen.restart(before.said, latest, here)
-        return Configured(after, self._chosen.config(latest, here), restart)
+        return Configured(after, before.said != after.said, self._chosen.config(latest, here), restart)
 
     async def connect(self, owner: str, sid: str) -> Session:
         """The session for a connection that begins: what is staged holds from now on. Raises NOT_FOUND."""
@@ -194,7 +197,7 @@ class Sessions:
 
     def _laid_over(self, said: JsonObject, change: Mapping[str, Json], here: Surroundings) -> JsonObject:
         check_change(change)
-        result = merged(said, change)
+        result = merged(said, with_nulls(change))
         self._chosen.config(result, here)
         for service in TASKS:
             if service in change:

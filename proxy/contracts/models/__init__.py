@@ -10,18 +10,12 @@ from proxy.contract import Contract
 from proxy.contracts.models import discovery, health, languages, loading, sessions, socket, status
 from proxy.contracts.models.errors import render_error
 from proxy.contracts.models.operations import operations
+from proxy.contracts.models.queries import without_query
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    return (
-        *discovery.routes(),
-        *languages.routes(),
-        *status.routes(),
-        *health.routes(),
-        *loading.routes(),
-        *sessions.routes(),
-        *socket.routes(),
-    )
+    plain = (*status.routes(), *health.routes(), *loading.routes(), *sessions.routes(), *socket.routes())
+    return (*discovery.routes(), *languages.routes(), *map(without_query, plain))
 
 
 CONTRACT = Contract(

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from backends.types import JsonObject
 from proxy.contracts.models.listed import Listed, listed_speech, listed_translation
-from proxy.contracts.models.pairs import PairPage, PairQuery, headers, page, read_query, refuse_others
+from proxy.contracts.models.pairs import PairPage, PairQuery, headers, page, read_query
+from proxy.contracts.models.queries import without_query
 from proxy.contracts.models.recommended import Machine, recommended_speech
 from proxy.keys import CATALOG, DISPATCHER, LIFECYCLE
 from proxy.lifecycle.memory import read_room
@@ -28,12 +29,11 @@ MANY_CORES = 4
 
 def routes() -> Iterable[web.RouteDef]:
     """The paths of the two lists."""
-    return (web.get("/api/models/asr", list_asr), web.get("/api/models/mt", list_mt))
+    return (without_query(web.get("/api/models/asr", list_asr)), web.get("/api/models/mt", list_mt))
 
 
 async def list_asr(request: web.Request) -> web.Response:
     """`GET /api/models/asr`: an ASRModelsResponse."""
-    refuse_others(request.query, ())
     catalog, registry = await request.app[CATALOG].open(), request.app[DISPATCHER].router.registry
     measured = latencies(registry, request.app[LIFECYCLE].places(), asyncio.get_running_loop().time())
     body = await asyncio.to_thread(lambda: asr_models(catalog, registry, read_machine(), measured))

@@ -66,7 +66,7 @@ def read(text: str, sid: str | None) -> Message:
         value = _parsed(text)
         said = value.get("id")
         corr = said if isinstance(said, str) and 0 < len(said) <= 100 else None
-        if "v" in value and value["v"] != VERSION:
+        if "v" in value and (value["v"] != VERSION or isinstance(value["v"], bool)):
             raise invalid("v", f"this server speaks version {VERSION} of the envelope")
         message = checked(Message, value)
         if message.sid not in (None, sid):

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from backends.types import Json
-from proxy.errors import ApiError, ErrorCode, invalid
+from proxy.contracts.models.queries import refuse_others
+from proxy.errors import invalid
 from proxy.registry.catalog import TranslationFacts
 
 PAGE = 1000
@@ -48,14 +49,6 @@ def read_query(query: Mapping[str, str]) -> PairQuery:
         _whole(query, "limit", PAGE, 1, LARGEST_PAGE),
         _whole(query, "offset", 0, 0, 10**6),
     )
-
-
-def refuse_others(query: Mapping[str, str], known: Sequence[str]) -> None:
-    """Raise INVALID naming a parameter that is none of these."""
-    stranger = next((name for name in query if name not in known), None)
-    if stranger is not None:
-        message = f"`{stranger[:100]}` is not supported; leave it out. Known: {', '.join(known) or 'none'}."
-        raise ApiError(ErrorCode.INVALID, message, param=stranger[:100])
 
 
 def page(models: Iterable[TranslationFacts], query: PairQuery, within: TranslationFacts | None = None) -> PairPage:

@@ -86,7 +86,7 @@ async def put_config(request: web.Request) -> web.Response:
     sid = request.match_info["session_id"]
     done = await request.app[SESSIONS].configure(owner(request), sid, change, immediately=immediately)
     updated_at, config = timestamp(done.session.updated), done.config.as_json()
-    if immediately:
+    if done.applied:
         news = SessionConfigUpdated(updated_at=updated_at, config=config, restart_required=done.restart.required)
         request.app[EVENTS].publish(news, sid)
     answer: JsonObject = {"updated_at": updated_at, "config": config, "restart_required": done.restart.required}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from backends.base import EngineSpec
-from tests.contracts.models.session_door import CONFIG, Body, Client, moment, opened, registry
+from tests.contracts.models.session_door import CONFIG, Body, Client, moment, opened, registry, upload
 from tests.contracts.schema import conforms
 
 
@@ -108,6 +109,38 @@ async def test_null_clears_an_optional_field(client: Client) -> None:
     assert (await client.configure(sid, cleared))["config"] == await client.call(
         "GET", CONFIG.format(await client.session())
     )
+
+
+async def test_a_change_that_changes_nothing_leaves_no_trace(client: Client) -> None:
+    sid = await client.session(mt={"target_language": "fr"})
+    before = await client.call("GET", f"/api/sessions/{sid}")
+    async with client.http.ws_connect(f"/ws/{sid}") as socket:
+        await socket.send_json({"v": 1, "t": "session.hello"})
+        assert (await socket.receive_json(timeout=10))["t"] == "session.welcome"
+        for change in ({}, {"mt": {}}, {"mt": {"target_language": "fr"}}, {"apply_immediately": False}):
+            answer = await client.configure(sid, change)
+            assert (answer["updated_at"], answer["config"]) == (before["updated_at"], before["config"])
+        after = await client.call("GET", f"/api/sessions/{sid}")
+        assert (after["updated_at"], after["config"], "next_config" in after) == (
+            before["updated_at"],
+            before["config"],
+            False,
+        )
+        await client.configure(sid, {"mt": {"target_language": "de"}})
+        told = await socket.receive_json(timeout=10)
+        assert told["data"]["config"]["mt"]["target_language"] == "de"
+
+
+async def test_an_empty_model_id_is_the_doors_own_model() -> None:
+    async with opened(registry()) as client:
+        sid = await client.session(asr={"model_id": "ears-2"}, mt={"model_id": ""})
+        config = (await client.configure(sid, {"asr": {"model_id": ""}}))["config"]
+        assert (config["asr"]["model_id"], config["mt"]["model_id"]) == ("ears", "words")
+        await client.call("POST", f"/asr?session_id={sid}", data=upload())
+    async with opened(replace(registry(), models=(), defaults={})) as client:
+        sid = await client.session()
+        shown = await client.call("GET", CONFIG.format(sid))
+        assert (shown["asr"]["model_id"], shown["mt"]["model_id"]) == ("", "")
 
 
 async def test_later_changes_wait_for_the_next_connection(client: Client) -> None:

@@ -111,6 +111,28 @@ async def test_texts_that_not_every_database_keeps(client: Client) -> None:
     assert await client.call("GET", CONFIG.format(sid)) == answer["config"]
 
 
+async def test_a_query_is_refused_by_name(client: Client) -> None:
+    sid = await client.session()
+    for method, path in (
+        ("POST", "/api/sessions"),
+        ("GET", "/api/sessions"),
+        ("DELETE", "/api/sessions"),
+        ("GET", f"/api/sessions/{sid}"),
+        ("DELETE", f"/api/sessions/{sid}"),
+        ("GET", CONFIG.format(sid)),
+        ("PUT", CONFIG.format(sid)),
+        ("GET", "/api/models/status"),
+        ("POST", "/api/models/ears/load"),
+        ("POST", "/api/models/ears/unload"),
+        ("POST", "/api/models/ears/health-check"),
+        ("GET", f"/ws/{sid}"),
+    ):
+        error = (await client.call(method, f"{path}?force=1", 400))["error"]
+        assert (error["code"], error["details"]) == ("CONFIGURATION_ERROR", {"field": "force"})
+    error = (await client.call("GET", "/api/models/mt?limit=1&limit=2", 400))["error"]
+    assert error["details"] == {"field": "limit"}
+
+
 async def test_other_types_of_bodies(client: Client) -> None:
     sid = await client.session()
     async with client.http.put(CONFIG.format(sid), data=b"{}") as response:

@@ -109,7 +109,8 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
                 return
             assert not isinstance(done, ErrorCode)
             latest = merged(row.said if row.staged is None else row.staged, change)
-            row.said, row.staged = (latest, None) if immediately else (row.said, latest)
+            assert done.applied == (immediately and latest != row.said)
+        row.said, row.staged = (latest, None) if immediately or latest == row.said else (row.said, latest)
             row.left = IDLE
             assert (done.session.said, done.session.staged) == (row.said, row.staged)
 

@@ -203,6 +203,7 @@ BAD: dict[str, tuple[str, str]] = {
     "wrong version": ('{"v": 2, "t": "session.heartbeat", "id": "bad"}', "CONFIGURATION_ERROR"),
     "no version": ('{"t": "session.heartbeat", "id": "bad"}', "CONFIGURATION_ERROR"),
     "version as text": ('{"v": "1", "t": "session.heartbeat", "id": "bad"}', "CONFIGURATION_ERROR"),
+    "version as truth": ('{"v": true, "t": "session.heartbeat", "id": "bad"}', "CONFIGURATION_ERROR"),
     "unknown type": ('{"v": 1, "t": "model.load.started", "id": "bad"}', "CONFIGURATION_ERROR"),
     "unknown field": ('{"v": 1, "t": "session.heartbeat", "id": "bad", "foo": 1}', "CONFIGURATION_ERROR"),
     "unknown data": ('{"v": 1, "t": "session.heartbeat", "id": "bad", "data": {"a": 1}}', "CONFIGURATION_ERROR"),
