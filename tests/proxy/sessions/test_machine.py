@@ -110,7 +110,7 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
             assert not isinstance(done, ErrorCode)
             latest = merged(row.said if row.staged is None else row.staged, change)
             assert done.applied == (immediately and latest != row.said)
-        row.said, row.staged = (latest, None) if immediately or latest == row.said else (row.said, latest)
+            row.said, row.staged = (latest, None) if immediately or latest == row.said else (row.said, latest)
             row.left = IDLE
             assert (done.session.said, done.session.staged) == (row.said, row.staged)
 
