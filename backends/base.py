@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from backends.errors import BackendError
+from backends.launch import Launch
 from backends.types import Chat, Complete, Event, Request, Tokenized, Usage
 
 
@@ -22,7 +23,8 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """One engine as configured. urls: base URLs without a trailing /v1; empty for pipelines in this process.
+    """One engine as configured. urls: base URLs without a trailing /v1; empty for pipelines in this process, and for an engine
+    that is started here on a port of its own; launch: how that is done, None = it is only watched.
 
     round_ms: at most so long do events of fast streams wait for each other while many are relayed, 0 = never.
 
@@ -50,13 +52,15 @@ class EngineSpec:
     align_models: Mapping[str, str] = field(default_factory=dict)
     diarization_model: str | None = None
     isolation: Literal["thread", "process"] = "thread"
+    launch: Launch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model as its engine knows it: the served name (remote), or a Hugging Face id or local directory (in-process).
 
-    task: the Hugging Face task that a pipeline is made for; variant: tells loads of one model apart that are computed
+    task: the Hugging Face task that a pipeline is made for; adapter: directory or hub id of a LoRA adapter that the engine is
+    to load under the name in source, on the model that it serves; variant: tells loads of one model apart that are computed
     differently, side by side. No part of its identity are its name, which clients call it, and the device, compute_type and
     cpu_threads to load it with in place of its engine's own.
     """
@@ -64,6 +68,7 @@ class ModelSpec:
     source: str
     revision: str | None = None
     task: str | None = None
+    adapter: str | None = None
     name: str = field(default="", compare=False)
     device: str | None = field(default=None, compare=False)
     compute_type: str | None = field(default=None, compare=False)
@@ -139,6 +144,53 @@ class Tokenizing(Protocol):
 
     async def tokenize(self, model: ModelSpec, request: Chat | Complete) -> Tokenized:
         """The first prompt, or the conversation as the chat template writes it. Raises BackendError as run does."""
+
+
+@runtime_checkable
+class Sleeping(Protocol):
+    """A backend whose engine can give most of its memory back without ending."""
+
+    async def sleep(self, level: int) -> None:
+        """Sleep: 1 = weights move to the host's memory, 2 = they go. What runs is cut off. Raises BackendError."""
+
+    async def wake(self, level: int) -> None:
+        """Serve again, after a sleep at this level. Raises BackendError."""
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A backend whose engine loads LoRA adapters while it runs."""
+
+    async def load_adapter(self, model: ModelSpec) -> None:
+        """Have the engine serve model.adapter under model.source, anew if it does. Raises BackendError."""
+
+    async def unload_adapter(self, model: ModelSpec) -> None:
+        """Have it serve that no more; one that it does not serve is no error. Raises BackendError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """How busy an engine says it is. waiting, running: requests, of all its clients.
+
+    kv: the part of its key-value cache that running requests hold, 0 to 1; cache_tokens: what the cache has room for; None = not
+    told;
+    adapters: LoRA adapters in use or waited for, max_adapters: how many can be in use at once, 0 = none.
+    """
+
+    waiting: float = 0.0
+    running: float = 0.0
+    kv: float | None = None
+    cache_tokens: int | None = None
+    adapters: frozenset[str] = frozenset()
+    max_adapters: int = 0
+
+
+@runtime_checkable
+class Gauged(Protocol):
+    """A backend whose engine tells how busy it is."""
+
+    async def gauges(self) -> Gauges:
+        """The figures of this moment. Raises BackendError when the engine does not answer soon, or without them."""
 
 
 # --------------------------------------------------------------------------- relay

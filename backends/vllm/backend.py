@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from http import HTTPStatus
+
+import orjson
 
 from backends.base import ModelSpec
-from backends.errors import Broken, Unsupported
+from backends.errors import Broken, Rejected, Unsupported
 from backends.remote.openai_backend import OPENAI_ROUTES, OpenAIBackend
 from backends.types import Chat, Complete, Json, JsonObject, Tokenized
 from backends.vllm.pieces import pieces
 
+DISCARDED = 2  # the level of sleep after which nothing is left of the weights
+
+_JSON = (("Content-Type", "application/json"),)
+_MAX_SAID = 64 * 1024  # bytes of an answer that says little more than yes
 _MAX_TOKENS = 64 * 1024 * 1024  # bytes of an answer; the longest contexts make a few
 
 
@@ -52,6 +59,39 @@ class VllmBackend(OpenAIBackend):
             text, [(token, str(way)) for token, way in zip(ids, spelled, strict=True) if isinstance(token, int)]
         )
         return Tokenized(text, found, context if isinstance(context, int) else None)
+
+    async def sleep(self, level: int) -> None:
+        """Needs VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode. vLLM on a CPU says yes and stays as it is."""
+        await self._tell(f"/sleep?level={level}")
+
+    async def wake(self, level: int) -> None:
+        """After level 2 there are no weights to wake up with: they are read from the disk again."""
+        if level == DISCARDED:
+            await self._tell("/wake_up?tags=weights")
+            await self._tell("/collective_rpc", {"method": "reload_weights"})
+            await self._tell("/wake_up?tags=kv_cache")
+        else:
+            await self._tell("/wake_up")
+
+    async def load_adapter(self, model: ModelSpec) -> None:
+        """Needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora."""
+        # In place: vLLM may have it of an earlier proxy, or of before a sleep in which its weights went.
+        asked: JsonObject = {"lora_name": model.source, "lora_path": model.adapter, "load_inplace": True}
+        await self._tell("/v1/load_lora_adapter", asked)
+
+    async def unload_adapter(self, model: ModelSpec) -> None:
+        """Return at once where vLLM does not know it."""
+        try:
+            await self._tell("/v1/unload_lora_adapter", {"lora_name": model.source})
+        except Rejected as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+
+    async def _tell(self, path: str, body: JsonObject | None = None) -> None:
+        """Have vLLM do something that is answered by a status."""
+        content = b"" if body is None else orjson.dumps(body)
+        async with self._client.request("POST", path, content, _JSON if content else ()) as response:
+            await response.read(_MAX_SAID)
 
     async def _spelled(self, model: ModelSpec, ids: list[Json]) -> str:
         answer = await self.ask("/detokenize", {"model": model.source, "tokens": ids}, _MAX_TOKENS)

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from backends import REMOTE
 from backends.base import EngineSpec, ModelSpec, Timeouts
 from backends.errors import BackendError
+from backends.launch import Launch
 from backends.pipelines.tasks import find
 from backends.types import Task
+from proxy.registry.launching import launch_of, local
 from proxy.registry.models import ModelEntry, Registry
 from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, ModelTable
 from proxy.registry.toml_lines import Location, line_of
@@ -68,7 +70,7 @@ def _located(path: Path, text: str, where: Location, message: str) -> str:
 
 
 def _build(file: FileTable, base: Path, settings: Settings) -> Registry:
-    engines = _engines(file.engines, settings)
+    engines = _engines(file, base, settings)
     _refuse_shared_names(file.models)
     models = tuple(_model(model, number, engines, base) for number, model in enumerate(file.models))
     return Registry(engines=engines, models=models, defaults=_defaults(file.defaults, models))
@@ -96,22 +98,23 @@ def _local_engine(name: str, kind: str, device: str, compute_type: str, settings
         max_batch=settings.max_batch,
         max_wait_ms=settings.max_wait_ms,
         isolation=settings.isolation,
-        align_models={code: _source(model, Path()) for code, model in settings.align_models.items() if model},
-        diarization_model=_source(settings.diarization_model, Path()) if settings.diarization_model else None,
+        align_models={code: local(model, Path()) for code, model in settings.align_models.items() if model},
+        diarization_model=local(settings.diarization_model, Path()) if settings.diarization_model else None,
     )
 
 
-def _engines(tables: tuple[EngineTable, ...], settings: Settings) -> dict[str, EngineSpec]:
+def _engines(file: FileTable, base: Path, settings: Settings) -> dict[str, EngineSpec]:
     builtin = _builtin_engines(settings)
     engines = dict(builtin)
     seen: set[str] = set()
-    for number, table in enumerate(tables):
+    for number, table in enumerate(file.engines):
         if table.name in seen:
             raise _Refused(("engines", number, "name"), f"another engine is named {table.name!r}")
         if table.name in builtin and table.kind != table.name:
             raise _Refused(("engines", number, "name"), f"{table.name!r} is the built-in engine of that kind")
         seen.add(table.name)
-        engines[table.name] = _engine(table, number, settings)
+        engine = _engine(table, number, settings)
+        engines[table.name] = replace(engine, launch=_launch(engine, number, file, base))
     return engines
 
 
@@ -137,6 +140,18 @@ def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
     )
 
 
+def _launch(engine: EngineSpec, number: int, file: FileTable, base: Path) -> Launch | None:
+    """How the engine is started here, to serve the models that the file gives it."""
+    served = [model for model in file.models if model.engine == engine.name]
+    names = tuple(model.served_as or model.name for model in served if model.adapter is None)
+    adapters = any(model.adapter is not None for model in served)
+    try:
+        return launch_of(file.engines[number].launch, engine.kind, engine.key, names, adapters=adapters, base=base)
+    except KeyError as error:
+        where = ("engines", number, "launch", "env_from")
+        raise _Refused(where, f"the environment has no {error.args[0]}") from error
+
+
 def _refuse_shared_names(tables: tuple[ModelTable, ...]) -> None:
     seen: set[str] = set()
     for number, table in enumerate(tables):
@@ -158,13 +173,19 @@ def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base:
         raise _Refused(("models", number, field), f"is for models in this process; a {engine.kind} takes `served_as`")
     if not remote and table.served_as:
         raise _Refused(("models", number, "served_as"), "is for remote engines; a model in this process takes `source`")
+    if table.adapter is not None and engine.kind != "vllm":
+        raise _Refused(("models", number, "adapter"), f"is for engines of kind vllm, not {engine.kind}")
     _refuse_hearing(table, number, engine)
-    source = (table.served_as or table.name) if remote else _source(table.source or table.name, base)
+    source = (table.served_as or table.name) if remote else local(table.source or table.name, base)
     return ModelEntry(
         name=table.name,
         engine=table.engine,
         spec=ModelSpec(
-            source=source, revision=table.revision, task=_pipeline_task(table, number, engine), name=table.name
+            source=source,
+            revision=table.revision,
+            task=_pipeline_task(table, number, engine),
+            adapter=None if table.adapter is None else local(table.adapter, base),
+            name=table.name,
         ),
         task=TASKS.get(engine.kind) or REMOTE_TASKS[table.task],
         aliases=table.aliases,
@@ -204,12 +225,6 @@ def _pipeline_task(table: ModelTable, number: int, engine: EngineSpec) -> str | 
         raise _Refused(("models", number, "task"), error.message) from error
 
 
-def _source(source: str, base: Path) -> str:
-    """A directory, relative ones seen from the file's own; anything else is a hub id."""
-    directory = base / Path(source).expanduser()
-    return str(directory.resolve()) if directory.is_dir() else source
-
-
 def _defaults(table: DefaultsTable, models: tuple[ModelEntry, ...]) -> dict[Task, str]:
     defaults: dict[Task, str] = {}
     tasks = {model.name: model.task for model in models}
@@ -241,7 +256,7 @@ def _with_default_models(registry: Registry, settings: Settings) -> Registry:
             continue
         if source not in known:
             added.append(
-                ModelEntry(name=source, engine=engine, spec=ModelSpec(source=_source(source, Path())), task=task)
+                ModelEntry(name=source, engine=engine, spec=ModelSpec(source=local(source, Path())), task=task)
             )
         defaults[task] = known[source].name if source in known else source
     return Registry(engines=registry.engines, models=(*registry.models, *added), defaults=defaults)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from backends import REMOTE
 from backends.base import Timeouts
+from proxy.registry.launching import LaunchTable
 
 BATCHING = ("whisper", "translation")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
@@ -36,6 +37,7 @@ class EngineTable(_Strict):
     key: str | None = None
     key_env: str | None = None
     timeouts: TimeoutsTable = TimeoutsTable()
+    launch: LaunchTable = LaunchTable()
     device: Literal["auto", "cpu", "cuda"] | None = None
     compute_type: str | None = None
     max_batch: int | None = Field(None, ge=1)
@@ -58,22 +60,41 @@ class EngineTable(_Strict):
             raise ValueError("give `url` or `urls`, not both")
         if self.key and self.key_env:
             raise ValueError("give `key` or `key_env`, not both")
-        if self.kind in REMOTE and not (self.url or self.urls):
-            raise ValueError(f"an engine of kind {self.kind} needs a `url`")
+        self._check_urls()
         if self.kind in REMOTE and (self.device or self.compute_type):
             raise ValueError(f"`device` and `compute_type` are for models in this process, not for {self.kind}")
         if self.kind not in REMOTE and (self.url or self.urls or self.key or self.key_env):
             raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no url and no key")
+        if self.kind not in REMOTE and self.launch.managed:
+            raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no `launch`")
+        if self.launch.sleep != "none" and self.kind != "vllm":
+            raise ValueError(f"`launch.sleep` is for engines of kind vllm, not for {self.kind}")
+        if self.launch.how == "process" and self.launch.model is not None and self.kind != "vllm":
+            raise ValueError(f"`launch.model` starts vLLM; start an engine of kind {self.kind} by a `command`")
         if self.kind not in BATCHING and (self.max_batch is not None or self.max_wait_ms is not None):
             raise ValueError(f"`max_batch` and `max_wait_ms` are for {' and '.join(BATCHING)}, not for {self.kind}")
         return self
+
+    def _check_urls(self) -> None:
+        """An engine elsewhere has a URL; one that is started here may be given a free port of this machine."""
+        for url in (self.url, *self.urls) if self.launch.how == "process" else ():
+            parts = urlsplit(url or "http://127.0.0.1:1")
+            if parts.scheme != "http" or parts.hostname != "127.0.0.1" or parts.port is None:
+                raise ValueError("a process listens on this machine: give a `url` of http://127.0.0.1:port, or none")
+        if self.launch.managed and len(self.urls) > 1:
+            raise ValueError("an engine that is started here has one `url`; for several, configure several engines")
+        if self.launch.how == "docker" and self.launch.service and not (self.url or self.urls):
+            raise ValueError("give the `url` at which the container of the compose `service` is reached")
+        if self.kind in REMOTE and not (self.url or self.urls or self.launch.managed):
+            raise ValueError(f"an engine of kind {self.kind} needs a `url`")
 
 
 class ModelTable(_Strict):
     """One `[[models]]` table. served_as: the name on a remote engine; source: hub id or local directory.
 
     task: what a model of a remote engine does, text if nothing is said; for pipelines, the Hugging Face task that is asked of it;
-    audio: it does text, and listens to speech in chats.
+    audio: it does text, and listens to speech in chats; adapter: a LoRA adapter, directory or hub id as its vLLM sees it, that
+    is loaded there when it is asked for.
     """
 
     name: Name
@@ -85,6 +106,7 @@ class ModelTable(_Strict):
     preload: bool = False
     task: Name | None = None
     audio: bool = False
+    adapter: str | None = Field(None, min_length=1)
 
 
 class DefaultsTable(_Strict):
