@@ -50,6 +50,7 @@ from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
 from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
+from proxy.registry.rows import gone
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
@@ -76,7 +77,14 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     shelf = Shelf()
     lifecycle = LifecycleManager(engines, rules_of(settings), publish=events.publish, facts=shelf.open)
     dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic)
-    live = LiveRegistry(registry, database, dispatcher.serve_from)
+
+    def serve(models: Registry) -> None:
+        left = gone(dispatcher.router.registry, models)
+        dispatcher.serve_from(models)
+        for name in left:
+            lifecycle.drop(name)
+
+    live = LiveRegistry(registry, database, serve)
     keys = Keys(key.get_secret_value() for key in settings.api_keys)
 
     watch = observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format))

@@ -70,6 +70,18 @@ class Floor:
             attempt.priority = min(attempt.priority, priority, key=RANKS.__getitem__)
         self.step()
 
+    def leave(self, place: Place, reason: UnloadReason) -> asyncio.Task[float | None] | None:
+        """Have a model leave, once its load has ended if one waits or is under way; None = there is nothing to leave."""
+        if place.leaving is not None:
+            return place.leaving
+        if place.attempt is not None:
+            return self._spawn(self._leave_when_loaded(place, reason), f"unload {place.entry.name} when loaded")
+        return self.let_go(place, reason) if place.state is State.LOADED and not place.remote else None
+
+    def drop(self, place: Place) -> asyncio.Task[None]:
+        """Have a model leave that is served no more; those who wait for it now are served, and then it leaves again."""
+        return self._spawn(self._drop(place), f"drop {place.entry.name}")
+
     def let_go(self, place: Place, reason: UnloadReason) -> asyncio.Task[float | None]:
         """Have a loaded model leave once its running requests have ended; the task's result: MB freed, None = not told apart."""
         place.leaving = self._spawn(self._free(place, reason), f"unload {place.entry.name}")
@@ -189,6 +201,19 @@ class Floor:
         self._publish(UnloadCompleted(model_id=entry.name, model_type=kind, reason=reason, memory_freed_mb=told))
         self.step()
         return freed
+
+    async def _leave_when_loaded(self, place: Place, reason: UnloadReason) -> float | None:
+        while place.attempt is not None and place.leaving is None:
+            await place.change()
+        leaving = self.leave(place, reason)
+        return 0.0 if leaving is None else await asyncio.shield(leaving)
+
+    async def _drop(self, place: Place) -> None:
+        for _ in range(2):
+            leaving = self.leave(place, "requested")
+            if leaving is None:
+                return
+            await asyncio.wait({leaving})
 
     def _give_up(self, now: float) -> None:
         """Tell those who wait that there was no place for as long as a request waits."""

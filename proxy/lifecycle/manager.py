@@ -150,12 +150,12 @@ class LifecycleManager:
 
         A caller who leaves does not stop it. Requests that come meanwhile wait, and load the model anew.
         """
-        place = self.place(entry)
-        while place.attempt is not None and place.leaving is None:
-            await place.change()
-        if place.remote or (place.leaving is None and place.state is not State.LOADED):
-            return 0.0
-        return await asyncio.shield(place.leaving or self._floor.let_go(place, reason))
+        leaving = self._floor.leave(self.place(entry), reason)
+        return 0.0 if leaving is None else await asyncio.shield(leaving)
+
+    def drop(self, name: str) -> set[asyncio.Task[None]]:
+        """Have every load of the model of this name leave, as it is served no more, once requests that are here have ended."""
+        return {self._floor.drop(place) for place in self.places() if place.entry.name == name}
 
     async def reload(self, entry: ModelEntry, compute: Compute | None = None) -> None:
         """Load the model anew, whatever is loaded. Raises Unavailable."""

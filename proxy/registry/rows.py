@@ -91,6 +91,12 @@ def merged(configured: Registry, models: Iterable[Model]) -> Registry:
     return replace(configured, models=(*kept, *added), retired=retired)
 
 
+def gone(before: Registry, now: Registry) -> frozenset[str]:
+    """Names of models that nothing serves any more, or another engine, or the same one in another way."""
+    there = {entry.name: (entry.engine, entry.spec) for entry in now.models}
+    return frozenset(entry.name for entry in before.models if there.get(entry.name) != (entry.engine, entry.spec))
+
+
 def _configured(entry: ModelEntry, started: datetime, *, talks: bool) -> Model:
     kind = "conversational" if talks else TYPES_OF_TASKS.get(entry.task) or entry.spec.task or entry.task
     description = f"Part of the configuration; served by the engine `{entry.engine}`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import orjson
@@ -13,7 +14,7 @@ from proxy.contracts.registry.requests import read_add, read_query, read_update
 from proxy.contracts.registry.shapes import model_object, models_data
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
-from proxy.keys import REGISTRY
+from proxy.keys import LIFECYCLE, REGISTRY
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -54,7 +55,7 @@ async def update_model(request: web.Request) -> web.Response:
 
 
 async def remove_model(request: web.Request) -> web.Response:
-    """`DELETE /models/{model_id}`: answers what is left. Models of the configuration stay."""
+    """`DELETE /models/{model_id}`: answers what is left, when it is out of memory. Models of the configuration stay."""
     model_id = request.match_info["model_id"]
     live = request.app[REGISTRY]
     if live.is_configured(model_id):
@@ -63,6 +64,8 @@ async def remove_model(request: web.Request) -> web.Response:
     left = await live.remove(model_id)
     if left is None:
         raise not_found(model_id)
+    if leaving := request.app[LIFECYCLE].drop(model_id):
+        await asyncio.wait(leaving)
     return answer({"message": f"Model '{model_id}' removed successfully", "models_data": models_data(left)})
 
 

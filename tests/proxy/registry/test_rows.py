@@ -10,7 +10,7 @@ import pytest
 from backends.base import EngineSpec, ModelSpec
 from backends.types import Task
 from proxy.registry.models import ModelEntry, Registry
-from proxy.registry.rows import TYPES, Model, Source, Status, configured_models, merged, together
+from proxy.registry.rows import TYPES, Model, Source, Status, configured_models, gone, merged, together
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 KINDS = ("transformers", "translation", "pipelines")
@@ -77,3 +77,16 @@ def test_a_row_that_came_before_its_configuration_is_a_note() -> None:
 
 def test_models_made_for_dialogue_are_registered_so() -> None:
     assert configured_models(CONFIGURED, NOW, frozenset({"chat"}))["chat"].model_type == "conversational"
+
+
+@pytest.mark.parametrize(
+    ("after", "left"),
+    [
+        ([row("a"), row("b")], set()),
+        ([row("a", "conversational")], {"b"}),
+        ([row("a", "summarization"), row("b")], {"a"}),
+        ([row("a"), replace(row("b"), status="retired")], {"b"}),
+    ],
+)
+def test_what_nothing_serves_as_before_is_gone(after: list[Model], left: set[str]) -> None:
+    assert gone(merged(CONFIGURED, [row("a"), row("b")]), merged(CONFIGURED, after)) == left
