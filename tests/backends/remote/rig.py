@@ -333,6 +333,18 @@ def dead_port() -> Iterator[str]:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """The URL of a port whose accept queue is full: a further connection is never answered."""
+    with socket.socket() as sock, socket.socket() as first, socket.socket() as second:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(sock.getsockname())
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
 @asynccontextmanager
 async def proxy_running(
     url: str,

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -15,6 +12,7 @@ from tests.backends.remote.rig import (
     ERROR_EVENT,
     Peer,
     Script,
+    black_hole,
     chunked,
     dead_port,
     head,
@@ -30,18 +28,6 @@ STREAM_HEAD = head(b"Transfer-Encoding: chunked\r\n")
 SOON = Timeouts(connect=0.2, first_byte=0.2, idle=0.2)
 PATIENT = Timeouts(connect=30, first_byte=30, idle=30)
 SOON_AFTER_THE_HEAD = Timeouts(connect=30, first_byte=30, idle=0.2)
-
-
-@contextmanager
-def black_hole() -> Iterator[str]:
-    """The URL of a port whose accept queue is full: a further connection is never answered."""
-    with socket.socket() as sock, socket.socket() as first, socket.socket() as second:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(0)
-        for filler in (first, second):
-            filler.setblocking(False)
-            filler.connect_ex(sock.getsockname())
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 async def only_error(script: Script, timeouts: Timeouts | None = None) -> Exception:

@@ -7,8 +7,18 @@ from contextlib import suppress
 import pytest
 
 from backends.base import Timeouts
-from tests.backends.remote.rig import DONE, Peer, Script, chunked, head, json_answer, proxy_running, relaying, replay
-from tests.backends.remote.test_faults import black_hole
+from tests.backends.remote.rig import (
+    DONE,
+    Peer,
+    Script,
+    black_hole,
+    chunked,
+    head,
+    json_answer,
+    proxy_running,
+    relaying,
+    replay,
+)
 
 HELLO = b"data: hello\n\n"
 STREAM_HEAD = head(b"Transfer-Encoding: chunked\r\n")
