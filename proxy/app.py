@@ -140,6 +140,7 @@ async def _run_engines(app: web.Application, engines: Engines, lifecycle: Lifecy
     preloading.cancel()
     await asyncio.gather(preloading, return_exceptions=True)
     await lifecycle.close()
+    await app[DISPATCHER].close()
     await engines.close()
 
 

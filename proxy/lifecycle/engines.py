@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from backends import REMOTE
@@ -14,53 +15,98 @@ from backends.errors import Unavailable
 Create: TypeAlias = Callable[[EngineSpec], Backend]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backend and what it was made from; of a remote engine that has one base URL, and a name that no other has."""
+
+    spec: EngineSpec
+    backend: Backend
+
+
 class Engines:
     """Owner of the backends. Remote ones exist from the start, one for each base URL; pipelines come with their first load."""
 
     def __init__(self, specs: Mapping[str, EngineSpec], create: Create) -> None:
-        self._specs = specs
         self._create = create
+        self._configured = self._specs = specs
+        self._replicas: dict[str, tuple[Made, ...]] = {}
+        self._replicas = self._made(specs)
+        self._pipelines: dict[str, Backend] = {}
         self._making: dict[str, asyncio.Lock] = {}
-        self._replicas = {
-            name: tuple(create(each) for each in by_url(spec)) for name, spec in specs.items() if spec.kind in REMOTE
-        }
-        self._backends = {name: replicas[0] for name, replicas in self._replicas.items()}
 
     def __getitem__(self, name: str) -> Backend:
         """The backend of an engine that was made before. Raises KeyError if it was not."""
-        return self._backends[name]
+        replicas = self._replicas.get(name)
+        return replicas[0].backend if replicas else self._pipelines[name]
 
     def spec(self, name: str) -> EngineSpec:
-        """The engine as configured. Raises KeyError if it was not."""
-        return self._specs[name]
+        """The engine as configured. Raises Unavailable when it is not, any more."""
+        spec = self._specs.get(name)
+        if spec is None:
+            raise Unavailable(f"The engine `{name}` has left the configuration; try again.", retry_after=1)
+        return spec
 
     def remote(self, name: str) -> bool:
-        """Whether the engine runs elsewhere, and loads its models by itself."""
-        return self._specs[name].kind in REMOTE
+        """Whether the engine runs elsewhere, and loads its models by itself. Raises as spec does."""
+        return self.spec(name).kind in REMOTE
 
-    def replicas(self, name: str) -> tuple[Backend, ...]:
-        """The backends of a remote engine, in the order of its base URLs; none for a pipeline of this process."""
+    def replicas(self, name: str) -> tuple[Made, ...]:
+        """What serves a remote engine, in the order of its base URLs; nothing for a pipeline of this process."""
         return self._replicas.get(name, ())
 
     async def make(self, name: str) -> Backend:
         """The backend, made now if need be, off the event loop: imports take seconds. Raises Unavailable."""
+        if self._replicas.get(name):
+            return self[name]
         async with self._making.setdefault(name, asyncio.Lock()):
-            if name not in self._backends:
-                self._backends[name] = await asyncio.to_thread(self._import, self._specs[name])
-        return self._backends[name]
+            while name not in self._pipelines:
+                spec = self.spec(name)
+                backend = await asyncio.to_thread(self._import, spec)
+                if self._specs.get(name) == spec:
+                    self._pipelines[name] = backend
+                else:
+                    await backend.close()
+            return self._pipelines[name]
+
+    async def configure(self, specs: Mapping[str, EngineSpec]) -> tuple[str, ...]:
+        """Have these engines from now on. Raises ValueError for one that no backend can be made of; then all is as it was.
+
+        A base URL that is as it was keeps its backend; what is no more is for whoever uses it to close. Pipelines that are
+        made, and are configured otherwise now, stay as they are until exchange(): their names are returned.
+        """
+        replicas = await asyncio.to_thread(self._made, specs)
+        stale = {name: self._specs[name] for name in self._pipelines if specs.get(name) != self._specs[name]}
+        self._configured, self._specs, self._replicas = specs, {**specs, **stale}, replicas
+        return tuple(stale)
+
+    async def exchange(self, name: str) -> None:
+        """Close a pipeline that nothing uses any more; it is made anew, as it is configured by now, when it is needed."""
+        async with self._making.setdefault(name, asyncio.Lock()):
+            specs = {**self._specs, name: self._configured.get(name)}
+            self._specs = {each: spec for each, spec in specs.items() if spec is not None}
+            await self._pipelines.pop(name).close()
 
     async def health(self, name: str) -> Health:
         """What the engine says of itself; of several replicas, the first that can take work. Raises Unavailable."""
-        backends = self.replicas(name) or (await self.make(name),)
+        backends = [made.backend for made in self.replicas(name)] or [await self.make(name)]
         told = await asyncio.gather(*(backend.health() for backend in backends))
         return next((health for health in told if health.ok), told[0])
 
     async def close(self) -> None:
         """Close every backend."""
-        everything = {id(backend): backend for backend in self._backends.values()}
-        everything |= {id(backend): backend for replicas in self._replicas.values() for backend in replicas}
-        for backend in everything.values():
+        remote = [made.backend for made in itertools.chain(*self._replicas.values())]
+        for backend in (*remote, *self._pipelines.values()):
             await backend.close()
+
+    def _made(self, specs: Mapping[str, EngineSpec]) -> dict[str, tuple[Made, ...]]:
+        """The replicas of every remote engine: those there are, where they are as wanted, and new ones."""
+        return {name: tuple(self._replica(name, spec)) for name, spec in specs.items() if spec.kind in REMOTE}
+
+    def _replica(self, name: str, spec: EngineSpec) -> Iterable[Made]:
+        here = self._replicas.get(name, ())
+        for wanted in by_url(spec, [made.spec for made in here]):
+            there = next((made for made in here if made.spec == wanted), None)
+            yield there or Made(wanted, self._create(wanted))
 
     def _import(self, spec: EngineSpec) -> Backend:
         try:
@@ -70,8 +116,21 @@ class Engines:
             raise Unavailable(f"{message}Install the extra `models`, or requirements/cpu.lock.") from error
 
 
-def by_url(spec: EngineSpec) -> list[EngineSpec]:
-    """The engine as its replicas see it: each with one base URL, and a name that tells it from the others."""
+def by_url(spec: EngineSpec, before: Iterable[EngineSpec] = ()) -> list[EngineSpec]:
+    """The engine as its replicas see it: each with one base URL, and a name that tells it from the others.
+
+    before: its replicas until now; those that are as they were keep their names.
+    """
+    kept = {each.urls: each.name for each in before if replace(each, name=spec.name) == replace(spec, urls=each.urls)}
+    kept = {urls: name for urls, name in kept.items() if urls[0] in spec.urls}
     if len(spec.urls) < 2:
-        return [spec]
-    return [replace(spec, name=f"{spec.name}#{number}", urls=(url,)) for number, url in enumerate(spec.urls, 1)]
+        return [replace(spec, name=kept.get(spec.urls, spec.name))]
+    taken = set(kept.values())
+    named = []
+    for number, url in enumerate(spec.urls, 1):
+        name = kept.get((url,)) or next(
+            f"{spec.name}#{n}" for n in itertools.count(number) if f"{spec.name}#{n}" not in taken
+        )
+        taken.add(name)
+        named.append(replace(spec, name=name, urls=(url,)))
+    return named

@@ -29,11 +29,16 @@ class Dispatcher:
         self._engines = engines
         self._lifecycle = lifecycle
         self._traffic = traffic
-        self._fleet = Fleet(engines, router.registry.engines)
+        self.fleet = Fleet(engines, router.registry.engines)
+
+    async def close(self) -> None:
+        """Close what only waited for its last request."""
+        await self.fleet.close()
 
     def serve_from(self, registry: Registry) -> None:
-        """Models have come or gone: requests from now on find those of this registry."""
+        """Models or engines have come or gone: requests from now on find those of this registry."""
         self.router = Router(registry)
+        self.fleet.serve_from(registry.engines)
 
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""
@@ -58,7 +63,7 @@ class Dispatcher:
 
     def relays(self, entry: ModelEntry, method: str, path: str, *, everywhere: bool = True) -> bool:
         """Whether a request can be passed on as it is, whichever of the model's engines gets it; or some of them, at least."""
-        able = [_relays(choice, method, path) for choice in self._fleet.candidates(entry)]
+        able = [_relays(choice, method, path) for choice in self.fleet.candidates(entry)]
         return bool(able) and (all(able) if everywhere else any(able))
 
     async def relay(self, entry: ModelEntry, ask: Callable[[Target], RelayRequest], sink: Sink, call: Call) -> None:
@@ -68,7 +73,7 @@ class Dispatcher:
         executed.
         """
         call.relayed = outcome = RelayOutcome()
-        candidates = self._fleet.candidates(entry)
+        candidates = self._open(self._current(entry))
         self._traffic.enter(call.model, call.engine)
         try:
             while True:
@@ -89,6 +94,7 @@ class Dispatcher:
 
     async def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         """Serve a request as events; closing the stream stops the work. Raises BackendError."""
+        entry = self._current(entry)
         model = call.model or entry.name
         self._traffic.enter(model, entry.engine)
         try:
@@ -103,11 +109,12 @@ class Dispatcher:
 
     async def tokenize(self, entry: ModelEntry, request: Chat | Complete, call: Call) -> Tokenized:
         """How the model reads the first prompt, or the conversation. Raises BackendError (Unsupported: its engine cannot tell)."""
+        entry = self._current(entry)
         self._traffic.enter(call.model or entry.name, entry.engine)
         try:
             async with self._lifecycle.use(entry):
-                candidates = self._fleet.candidates(entry)
-                backend = self._next(candidates).replica.backend if candidates else self._engines[entry.engine]
+                remote = self._engines.remote(entry.engine)
+                backend = self._next(self._open(entry)).replica.backend if remote else self._engines[entry.engine]
                 if not isinstance(backend, Tokenizing):
                     raise Unsupported(f"The engine behind `{entry.name}` does not show its tokens.", param="model")
                 return await backend.tokenize(entry.spec, request)
@@ -116,8 +123,9 @@ class Dispatcher:
 
     def _events(self, entry: ModelEntry, request: Request) -> AsyncGenerator[Event, None]:
         """The answer of the pipeline in this process, or of a replica."""
-        candidates = self._fleet.candidates(entry)
-        return self._remote(candidates, request) if candidates else self._engines[entry.engine].run(entry.spec, request)
+        if self._engines.remote(entry.engine):
+            return self._remote(self._open(entry), request)
+        return self._engines[entry.engine].run(entry.spec, request)
 
     async def _remote(self, candidates: list[Choice], request: Request) -> AsyncGenerator[Event, None]:
         """A replica's answer; one that could not be sent the request is followed by the next."""
@@ -135,8 +143,20 @@ class Dispatcher:
                 if begun or not self._another(choice, candidates):
                     raise
 
+    def _current(self, entry: ModelEntry) -> ModelEntry:
+        """The model as it is served by now: its engine may have left since it was looked up. Raises as resolve does."""
+        known = entry.engine in self.router.registry.engines
+        return entry if known else self.router.resolve(entry.name, entry.task)
+
+    def _open(self, entry: ModelEntry) -> list[Choice]:
+        """The replicas that may get the request. Raises Unavailable when none takes new ones."""
+        candidates = [choice for choice in self.fleet.candidates(entry) if not choice.replica.draining]
+        if not candidates:
+            raise Unavailable(f"The engine behind `{entry.name}` is drained: it takes no new requests.", retry_after=5)
+        return candidates
+
     def _next(self, candidates: list[Choice]) -> Choice:
-        return self._fleet.choose(candidates, asyncio.get_running_loop().time())
+        return self.fleet.choose(candidates, asyncio.get_running_loop().time())
 
     def _another(self, choice: Choice, candidates: list[Choice]) -> bool:
         """Leave this replica alone for a moment; whether there is one more to try, among those that are left."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import asyncio
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from backends.base import Backend, Relay
-from proxy.lifecycle.engines import Engines
+from proxy.lifecycle.engines import Engines, Made
 from proxy.registry.models import ModelEntry, Target
 
 SKIPPED_FOR = 3.0  # seconds for which a replica that refused a connection is left alone while others may be tried
@@ -16,14 +18,20 @@ SKIPPED_FOR = 3.0  # seconds for which a replica that refused a connection is le
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """One base URL of an engine. relay: None where its dialect is not OpenAI's; away_until: on the loop's clock."""
+    """One base URL of an engine. relay: None where its dialect is not OpenAI's; away_until: on the loop's clock.
+
+    draining: it takes no new requests.
+    """
 
     name: str
     engine: str
+    url: str
     backend: Backend
     relay: Relay | None
     in_flight: int = 0
     away_until: float = 0.0
+    draining: bool = False
+    _emptied: asyncio.Event | None = None
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -33,6 +41,15 @@ class Replica:
             yield
         finally:
             self.in_flight -= 1
+            if self._emptied is not None and not self.in_flight:
+                self._emptied.set()
+                self._emptied = None
+
+    async def emptied(self) -> None:
+        """Return when no request is with it."""
+        while self.in_flight:
+            self._emptied = self._emptied or asyncio.Event()
+            await self._emptied.wait()
 
 
 class Choice(NamedTuple):
@@ -43,16 +60,43 @@ class Choice(NamedTuple):
 
 
 class Fleet:
-    """Owner of the replicas."""
+    """Owner of the replicas. leaving: those that are configured no more, and end what they have begun."""
 
     def __init__(self, engines: Engines, names: Collection[str]) -> None:
-        self._replicas = {name: _replicas(name, engines) for name in names}
+        self._engines = engines
+        self._replicas: dict[str, tuple[Replica, ...]] = {}
+        self.leaving: dict[Replica, asyncio.Task[None]] = {}
         self._turn = 0
+        self.serve_from(names)
+
+    def serve_from(self, names: Collection[str]) -> None:
+        """Engines have come, gone or changed. A replica that is as it was stays; one that is no more is closed when it is idle."""
+        before = self._replicas
+        self._replicas = {
+            name: tuple(
+                _kept(made, before.get(name, ())) or _replica(name, made) for made in self._engines.replicas(name)
+            )
+            for name in names
+        }
+        for replica in {*chain(*before.values())} - {*chain(*self._replicas.values())}:
+            replica.draining = True
+            self.leaving[replica] = asyncio.create_task(self._leave(replica), name=f"close {replica.name}")
+
+    async def close(self) -> None:
+        """Close what is still leaving, whatever it does. The others are their engines' to close."""
+        for replica, task in [*self.leaving.items()]:
+            task.cancel()
+            await replica.backend.close()
+
+    async def _leave(self, replica: Replica) -> None:
+        await replica.emptied()
+        await replica.backend.close()
+        del self.leaving[replica]
 
     def candidates(self, entry: ModelEntry) -> list[Choice]:
         """Every replica that serves the model; none for a model of this process."""
         targets = entry.targets or (Target(engine=entry.engine, spec=entry.spec),)
-        return [Choice(target, replica) for target in targets for replica in self._replicas[target.engine]]
+        return [Choice(target, replica) for target in targets for replica in self._replicas.get(target.engine, ())]
 
     def choose(self, candidates: list[Choice], now: float) -> Choice:
         """The one with least in flight; equals take turns. Replicas that are away only where all are."""
@@ -65,13 +109,12 @@ class Fleet:
         return min(here or order, key=lambda choice: choice.replica.in_flight)
 
 
-def _replicas(engine: str, engines: Engines) -> tuple[Replica, ...]:
-    backends = engines.replicas(engine)
-    several = len(backends) > 1
-    return tuple(
-        Replica(f"{engine}#{number}" if several else engine, engine, backend, _as_relay(backend))
-        for number, backend in enumerate(backends, 1)
-    )
+def _kept(made: Made, before: Iterable[Replica]) -> Replica | None:
+    return next((replica for replica in before if replica.backend is made.backend), None)
+
+
+def _replica(engine: str, made: Made) -> Replica:
+    return Replica(made.spec.name, engine, made.spec.urls[0], made.backend, _as_relay(made.backend))
 
 
 def _as_relay(backend: object) -> Relay | None:
