@@ -193,6 +193,36 @@ class Gauged(Protocol):
         """The figures of this moment. Raises BackendError when the engine does not answer soon, or without them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Requests that a remote engine was given: in flight, sent so far, and for how many seconds nothing came for any of them.
+
+    Seconds without work do not count; neither do answers to questions about the engine (GET), nor time in which we did not
+    listen.
+    """
+
+    in_flight: int
+    sent: int
+    silence: float
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A backend whose engine is elsewhere, and can hang, die, and come back as another."""
+
+    lists_all: bool
+    """Whether a model that the engine does not list is one that it does not serve."""
+
+    def pulse(self, now: float) -> Pulse:
+        """How it is getting on with its work; now: on the loop's clock."""
+
+    def cut(self, error: BackendError) -> None:
+        """End every request in flight with `error`, and close its connection."""
+
+    async def models(self) -> frozenset[str]:
+        """The names of the models that the engine says it serves. Raises BackendError when it does not tell soon."""
+
+
 # --------------------------------------------------------------------------- relay
 
 

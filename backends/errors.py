@@ -61,7 +61,11 @@ class OutOfMemory(Unavailable):
 
 
 class TimedOut(BackendError):
-    """The engine accepted the request and then said nothing for too long."""
+    """The engine accepted the request and then said nothing for too long: for `waited` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, waited: float = 0.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.waited = waited
 
 
 class Broken(BackendError):

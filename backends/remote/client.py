@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from backends.base import EngineSpec, Timeouts
-from backends.errors import Broken, Unavailable
+from backends.base import EngineSpec, Pulse, Timeouts
+from backends.errors import BackendError, Broken, Unavailable
 from backends.remote.connection import Connection
-from backends.remote.exchange import Answer, Stale
+from backends.remote.exchange import SAFE_METHODS, Answer, Stale
 from backends.remote.heads import Head
 from backends.remote.pool import Message, Pool
 from backends.remote.rounds import Rounds
@@ -50,6 +50,8 @@ class RemoteClient:
         self.name = spec.name
         self.timeouts = spec.timeouts
         self.pool = Pool(spec.name, spec.urls[0], spec.key, spec.timeouts)
+        # Questions about the engine go beside the work: what answers them goes on answering when nothing is generated any more.
+        self._asides = Pool(spec.name, spec.urls[0], spec.key, spec.timeouts)
         self.rounds = Rounds(spec.round_ms / 1e3, self._in_flight)
 
     def __repr__(self) -> str:
@@ -84,7 +86,7 @@ class RemoteClient:
         case only, once: it only reads (GET), and its kept-alive connection closed without a byte of an answer. A POST never
         is: nobody can know whether the engine had begun (RFC 9110 section 9.2.2).
         """
-        pool = self.pool
+        pool = self._asides if message.method in SAFE_METHODS else self.pool
         try:
             await _once(pool, pool.take() or await pool.connect(), answer, message)
         except Stale:
@@ -94,9 +96,18 @@ class RemoteClient:
                 raise Broken(f"Engine {self.name!r} went away when it was sent the request; retry later.") from error
             await _once(pool, connection, answer, message)
 
+    def pulse(self, now: float) -> Pulse:
+        """How the work that the engine was given is getting on."""
+        return Pulse(self.pool.in_flight, self.pool.sent, self.pool.silence(now))
+
+    def cut(self, error: BackendError) -> None:
+        """End all of that work with `error`."""
+        self.pool.cut(error)
+
     async def close(self) -> None:
         """Close all connections."""
         await self.pool.close()
+        await self._asides.close()
 
     def _in_flight(self) -> int:
         return self.pool.in_flight

@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._buffer = b""
         self._informational = 0
-        self._heard = True
+        self._heard = False
         self._paused = False
         self._quiet_since = 0.0
         self._reused = False
@@ -110,6 +110,16 @@ class Connection(asyncio.Protocol):
         return self._transport.is_closing()
 
     @property
+    def heard(self) -> bool:
+        """Whether bytes came since watch() was last called, or the exchange began."""
+        return self._heard
+
+    @property
+    def used_at(self) -> float:
+        """When the exchange began, or where there is none, when the last one ended."""
+        return self._used_at
+
+    @property
     def went_stale(self) -> bool:
         """Whether a kept-alive connection closed before any byte of an answer: its idle timeout may have crossed the request."""
         return self._reused and self._untouched
@@ -123,9 +133,9 @@ class Connection(asyncio.Protocol):
         self._exchange = exchange
         self._buffer = b""
         self._informational = 0
-        self._heard = True
+        self._heard = False
         self._untouched = True
-        self._used_at = self._loop.time()
+        self._used_at = self._quiet_since = self._loop.time()
         self.feed = self._head
         if len(body) < _ONE_WRITE:
             self._transport.write(head + body)
@@ -143,7 +153,7 @@ class Connection(asyncio.Protocol):
         """Read on."""
         if self._paused:
             self._paused = False
-            self._heard = True
+            self._quiet_since = self._loop.time()
             if self._rounds is None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
@@ -209,13 +219,24 @@ class Connection(asyncio.Protocol):
         """Close at once and let the exchange in progress, if any, find its engine gone."""
         self._transport.abort()
 
-    def watch(self, now: float) -> None:
-        """Called every now and then: tell the exchange when the engine has been silent for longer than it allows."""
-        if self._heard or self._paused:
+    def watch(self, now: float, *, excused: bool = False) -> bool | None:
+        """Called every now and then: tell the exchange when the engine has been silent for longer than it allows.
+
+        excused: silence until now is not the engine's. Whether the engine was heard; None = nobody listened.
+        """
+        if self._heard or self._paused or excused:
+            heard = self._heard
             self._heard = False
             self._quiet_since = now
-        elif self._exchange is not None and now - self._quiet_since >= self._exchange.limit:
+            return heard or None
+        if self._exchange is not None and now - self._quiet_since >= self._exchange.limit:
             self._exchange.on_silence()
+        return False
+
+    def cut(self, error: Exception) -> None:
+        """Close at once, and end the exchange in progress with `error`."""
+        if self._exchange is not None:
+            self._exchange.on_failure(error)
 
     # ------------------------------------------------------------------- takers of bytes
 

@@ -106,7 +106,8 @@ class Answer(ABC):
 
     def on_silence(self) -> None:
         self.connection.abort()
-        self.fail(TimedOut(f"Engine {self._engine!r} said nothing for {self.limit:g} s; retry later."))
+        message = f"Engine {self._engine!r} said nothing for {self.limit:g} s; retry later."
+        self.fail(TimedOut(message, waited=self.limit))
 
     def on_failure(self, error: Exception) -> None:
         if isinstance(error, ProtocolError) and error.payload:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import orjson
 
-from backends.base import EngineSpec, Health, ModelSpec, RelayOutcome, RelayRequest, Report, Sink
+from backends.base import EngineSpec, Health, ModelSpec, Pulse, RelayOutcome, RelayRequest, Report, Sink
 from backends.errors import BackendError, Broken, Unsupported
 from backends.remote.client import RemoteClient, Response
 from backends.remote.heads import ProtocolError
@@ -36,6 +36,7 @@ class OpenAIBackend:
     """What all OpenAI-speaking engines share; subclasses name the routes that their engine has."""
 
     routes = OPENAI_ROUTES
+    lists_all = False
 
     def __init__(self, spec: EngineSpec) -> None:
         self._name = spec.name
@@ -52,16 +53,30 @@ class OpenAIBackend:
 
     async def health(self) -> Health:
         """Whether the engine lists its models within 15 s."""
-        limits = self._client.timeouts
-        soon = replace(limits, first_byte=min(limits.first_byte, _HEALTH_WITHIN))
         try:
-            async with self._client.request("GET", "/v1/models", timeouts=soon) as response:
-                listed = _loads(await response.read(_MAX_MODELS))
+            await self.models()
         except BackendError as error:
             return Health(ok=False, reason=error.message)
-        if isinstance(listed, dict) and isinstance(listed.get("data"), list):
-            return Health(ok=True)
-        return Health(ok=False, reason=f"Engine {self._name!r} does not answer /v1/models with a list of models.")
+        return Health(ok=True)
+
+    async def models(self) -> frozenset[str]:
+        """The ids at /v1/models. Raises BackendError: no answer within 15 s, or no list in it."""
+        limits = self._client.timeouts
+        soon = replace(limits, first_byte=min(limits.first_byte, _HEALTH_WITHIN))
+        async with self._client.request("GET", "/v1/models", timeouts=soon) as response:
+            listed = _loads(await response.read(_MAX_MODELS))
+        cards = listed.get("data") if isinstance(listed, dict) else None
+        if not isinstance(cards, list):
+            raise Broken(f"Engine {self._name!r} does not answer /v1/models with a list of models.")
+        return frozenset(str(card["id"]) for card in cards if isinstance(card, dict) and "id" in card)
+
+    def pulse(self, now: float) -> Pulse:
+        """How the engine is getting on with its work."""
+        return self._client.pulse(now)
+
+    def cut(self, error: BackendError) -> None:
+        """End every request in flight with `error`."""
+        self._client.cut(error)
 
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Serve a Chat or Complete as events, streamed. Raises Unsupported for any other request."""

@@ -10,11 +10,12 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from backends.base import Timeouts
-from backends.errors import Unavailable
+from backends.errors import BackendError, Unavailable
 from backends.remote.connection import Connection, Exchange
 from backends.remote.headers import fixed_fields, request_head
 
 KEPT_IDLE = 4.0  # seconds; vLLM closes idle connections after 5, and a request must not meet that
+LATE = 1.0  # seconds after which our own loop, stopped or blocked, is to blame for what was not heard in time
 
 
 class Message(NamedTuple):
@@ -50,6 +51,10 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when the timer is to fire
+        self._quiet_since = 0.0  # moved on by the time without an exchange
+        self._emptied = 0.0  # when the last exchange ended
+        self.sent = 0
 
     def __repr__(self) -> str:
         return f"<Pool {self.url} busy={len(self._busy)} idle={len(self._idle)}>"
@@ -64,13 +69,17 @@ class Pool:
         """How many connections wait for a request."""
         return len(self._idle)
 
+    def silence(self, now: float) -> float:
+        """For how long exchanges have been in progress since a byte of an answer came last, or the engine ended one well."""
+        return (now if self._busy else self._emptied) - self._quiet_since
+
     def take(self) -> Connection | None:
         """A connection kept alive, the one used last; None when there is none fresh enough to trust."""
         now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
             if connection.idle_for(now) < KEPT_IDLE and not connection.closing:
-                self._busy.add(connection)
+                self._begin(connection, now)
                 return connection
             connection.abort()
         return None
@@ -97,9 +106,9 @@ class Pool:
             raise Unavailable(
                 f"Engine {self._name!r} cannot be reached; check that it runs, then retry.", retry_after=1
             ) from error
-        self._busy.add(connection)
+        self._begin(connection, loop.time())
         if self._timer is None:
-            self._timer = loop.call_later(self._tick, self._watch, loop)
+            self._wait(loop)
         return connection
 
     def send(self, connection: Connection, exchange: Exchange, message: Message) -> None:
@@ -110,19 +119,29 @@ class Pool:
         except BaseException:
             connection.abort()
             raise
+        self.sent += 1
         connection.send(head, body, exchange)
 
     def put(self, connection: Connection) -> None:
         """Take back a connection that is ready for another request."""
         self._busy.discard(connection)
         self._idle.append(connection)
+        self._quiet_since = self._emptied = connection.used_at
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that is closed, or is being closed."""
         if connection in self._busy:
             self._busy.discard(connection)
+            self._emptied = asyncio.get_running_loop().time()
+            if connection.heard:
+                self._quiet_since = self._emptied
         elif connection in self._idle:
             self._idle.remove(connection)
+
+    def cut(self, error: BackendError) -> None:
+        """End every exchange in progress with `error`, and close its connection."""
+        for connection in tuple(self._busy):
+            connection.cut(error)
 
     async def close(self) -> None:
         """Close every connection; exchanges in progress end as if the engine had gone."""
@@ -136,9 +155,21 @@ class Pool:
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell silent exchanges, close what idled long enough; goes on while there is anything to watch."""
         now = loop.time()
-        for connection in tuple(self._busy):
-            connection.watch(now)
+        late = now - self._due > LATE
+        told = [connection.watch(now, excused=late) for connection in tuple(self._busy)]
+        if any(told) or (told and False not in told):
+            self._quiet_since = now
         while self._idle and self._idle[0].idle_for(now) >= KEPT_IDLE - self._tick:
             self._idle.popleft().abort()
-        watched = self._idle or self._busy
-        self._timer = loop.call_later(self._tick, self._watch, loop) if watched else None
+        self._timer = None
+        if self._idle or self._busy:
+            self._wait(loop)
+
+    def _begin(self, connection: Connection, now: float) -> None:
+        if not self._busy:
+            self._quiet_since += now - self._emptied
+        self._busy.add(connection)
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + self._tick
+        self._timer = loop.call_at(self._due, self._watch, loop)

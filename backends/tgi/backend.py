@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from backends.base import EngineSpec, Health, ModelSpec, Report
-from backends.errors import BackendError, Broken, Rejected, Unsupported
+from backends.base import EngineSpec, Health, ModelSpec, Pulse, Report
+from backends.errors import BackendError, Broken, Rejected, TimedOut, Unsupported
 from backends.remote.client import RemoteClient, Response
 from backends.remote.heads import ProtocolError
 from backends.remote.sse import SseParser
@@ -30,6 +30,8 @@ _JSON: Final = (("Content-Type", "application/json"),)
 class TgiBackend:
     """text-generation-inference 3.3 at spec.urls. Raises ValueError for a spec without one; does no I/O yet."""
 
+    lists_all = False  # it serves its one model under any name
+
     def __init__(self, spec: EngineSpec) -> None:
         self._name = spec.name
         self._client = RemoteClient(spec)
@@ -46,8 +48,7 @@ class TgiBackend:
             async with asyncio.timeout(_HEALTH_TIMEOUT):
                 async with self._client.request("GET", "/health") as answer:
                     await answer.read(_MAX_ANSWER)
-                async with self._client.request("GET", "/info") as answer:
-                    info = _json_object(await answer.read(_MAX_ANSWER))
+                info = await self._info()
         except Rejected as error:
             return Health(ok=False, reason=status_error(error, engine=self._name, inputs="prompt").message)
         except BackendError as error:
@@ -73,6 +74,26 @@ class TgiBackend:
                 async for event in answer:
                     yield event
 
+    async def models(self) -> frozenset[str]:
+        """The one model that /info names. Raises BackendError."""
+        try:
+            async with asyncio.timeout(_HEALTH_TIMEOUT):
+                info = await self._info()
+        except TimeoutError as error:
+            message = f"Engine {self._name!r} did not answer /info within {_HEALTH_TIMEOUT:.0f} s."
+            raise TimedOut(message, waited=_HEALTH_TIMEOUT) from error
+        if not isinstance(info.get("model_id"), str):
+            raise Broken(f"Engine {self._name!r} does not name its model: check its `urls`.")
+        return frozenset({str(info["model_id"])})
+
+    def pulse(self, now: float) -> Pulse:
+        """How the engine is getting on with its work."""
+        return self._client.pulse(now)
+
+    def cut(self, error: BackendError) -> None:
+        """End every request in flight with `error`."""
+        self._client.cut(error)
+
     async def tokenize(self, model: ModelSpec, request: Chat | Complete) -> Tokenized:
         """Ask TGI. Raises Unsupported for a prompt of token ids."""
         if isinstance(request, Chat):
@@ -93,6 +114,10 @@ class TgiBackend:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    async def _info(self) -> JsonObject:
+        async with self._client.request("GET", "/info") as answer:
+            return _json_object(await answer.read(_MAX_ANSWER))
 
     async def _generate(self, generation: Generation) -> AsyncGenerator[Event, None]:
         """One generation's events, under its number."""

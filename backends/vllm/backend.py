@@ -31,6 +31,7 @@ class VllmBackend(OpenAIBackend):
         ("POST", "/tokenize"),
         ("POST", "/detokenize"),
     }
+    lists_all = True
 
     def completion(self, request: Complete, model: ModelSpec) -> JsonObject:
         """With the ids of the tokens that are told of; where no limit is set the context is the limit, not vLLM's 16 tokens."""

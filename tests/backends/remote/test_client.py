@@ -82,7 +82,7 @@ async def test_idle_connections_go_before_the_engine_closes_them(monkeypatch: py
     monkeypatch.setattr(pools, "KEPT_IDLE", 0.1)
     async with engine_running(replay(json_answer(b"{}"))) as engine:
         client = RemoteClient(engine_spec(engine.url, timeouts=Timeouts(idle=0.4)))
-        async with client.request("GET", "/") as response:
+        async with client.request("POST", "/") as response:
             await response.read(10)
         assert client.pool.idle == 1
         await asyncio.wait_for(engine.quiet.wait(), 1)
