@@ -1,0 +1,55 @@
+"""Who asks, how urgently, and how much of the service they may have at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+
+class Priority(IntEnum):
+    """The lower the number, the sooner."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+    @property
+    def word(self) -> str:
+        """As headers and configuration files say it."""
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, word: str) -> Priority | None:
+        """The priority that a word means; None of any other word.
+
+        >>> Priority.of("low"), Priority.of("Low"), Priority.of("2")
+        (<Priority.LOW: 2>, None, None)
+        """
+        return WORDS.get(word)
+
+
+WORDS = {priority.word: priority for priority in Priority}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One side of a queue's fairness.
+
+    key: the name of its API key, never the key; "" on a door without keys. priority: of this request; highest: the most it
+    may ask for; weight: its share of the slots next to others' of the same priority; most: its requests at once, the
+    waiting ones included, None = no limit.
+    """
+
+    key: str = ""
+    priority: Priority = Priority.NORMAL
+    highest: Priority = Priority.HIGH
+    weight: float = 1.0
+    most: int | None = None
+
+    def asking(self, priority: Priority) -> Caller:
+        """The same caller with a request of this priority, or of the highest it may have."""
+        return replace(self, priority=max(priority, self.highest))
+
+
+ANYONE = Caller()
+"""Whoever comes in by an open door."""
