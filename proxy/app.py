@@ -12,6 +12,7 @@ from aiohttp import web
 import backends
 from backends.errors import BackendError
 from proxy.captions.captioner import Captioner
+from proxy.captions.closing import Closing
 from proxy.chats.chats import CHAT_STORE, Chats
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS, ops, tgi
@@ -28,6 +29,7 @@ from proxy.keys import (
     CAPTIONER,
     CATALOG,
     CHATS,
+    CLOSING,
     DATABASE,
     DIALECTS,
     DISPATCHER,
@@ -117,6 +119,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
         most=settings.max_sessions,
     )
     app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
+    app[CLOSING] = Closing(app[CAPTIONER], events.publish)
     app[CHATS] = Chats(Stored(database, CHAT_STORE))
     metrics.watch("switchboard_listeners", "WebSockets that hear events.", lambda: events.listeners)
     metrics.watch("switchboard_caption_streams", "Audio streams captioned live.", lambda: app[CAPTIONER].streams)

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from backends.types import JsonObject
 from proxy.captions.captioner import Captioner
+from proxy.captions.closing import Closing
 from proxy.chats.chats import Chats
 from proxy.contract import Contract
 from proxy.events.bus import Bus
@@ -35,6 +36,7 @@ DATABASE = web.AppKey("database", Database)
 DIALECTS = web.AppKey("dialects", tuple[Contract, ...])
 CATALOG = web.AppKey("catalog", Shelf)
 CAPTIONER = web.AppKey("captioner", Captioner)
+CLOSING = web.AppKey("closing", Closing)
 CHATS = web.AppKey("chats", Chats)
 # One path, two contracts: what answers `/tokenize` where the body has `inputs`.
 TOKENIZE_INPUTS: web.AppKey[Callable[[web.Request, JsonObject], Awaitable[web.StreamResponse]]] = web.AppKey(

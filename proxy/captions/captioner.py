@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 COMPUTING = 2
 """Threads that look for speech, for all streams."""
+CUT_SECONDS = 5.0
+"""How long the end of a session waits for its streams to end."""
 
 
 class Captioner:
@@ -27,6 +29,7 @@ class Captioner:
         self._max_streams = max_streams
         self._max_seconds = max_seconds
         self.streams = 0
+        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._decoding = Executor("captions, decoding", workers=max_streams)
         self._computing = Executor("captions, looking for speech", workers=COMPUTING)
 
@@ -43,10 +46,29 @@ class Captioner:
         finally:
             self.streams -= 1
 
+    def runs(self, sid: str, task: asyncio.Task[None]) -> None:
+        """A stream of this session is run by this task."""
+        tasks = self._tasks.setdefault(sid, set())
+        tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(sid, task))
+
+    async def cut(self, sid: str) -> None:
+        """End the streams of a session, which is no more: what they have to tell of that is told when this returns."""
+        tasks = [*self._tasks.get(sid, ())]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CUT_SECONDS)
+
     async def close(self) -> None:
         """Give back the threads; no stream is under way any more."""
         await self._decoding.close()
         await self._computing.close()
+
+    def _ended(self, sid: str, task: asyncio.Task[None]) -> None:
+        self._tasks[sid].discard(task)
+        if not self._tasks[sid]:
+            del self._tasks[sid]
 
 
 def _import() -> type[Live]:

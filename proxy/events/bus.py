@@ -89,12 +89,15 @@ class Bus:
         """How many listen now."""
         return sum(len(group) for group in self._listeners.values())
 
-    def publish(self, event: Event, sid: str | None = None) -> None:
-        """Tell everybody, or those of one session. Never waits; an event ahead of its kind's pace is left out."""
+    def publish(self, event: Event, sid: str | None = None, corr: str | None = None) -> None:
+        """Tell everybody, or those of one session. Never waits; an event ahead of its kind's pace is left out.
+
+        corr: the id of the message or request that it answers.
+        """
         mono_ns = self._now()
         if event.pace and not self._due(event, mono_ns):
             return
-        record = Record(self._past.last + 1, sid, event, self._wall(), mono_ns)
+        record = Record(self._past.last + 1, sid, event, self._wall(), mono_ns, corr)
         self._past.add(record)
         groups = list(self._listeners) if sid is None else [sid]
         for group in groups:

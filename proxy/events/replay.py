@@ -16,13 +16,17 @@ MOST = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An event in its place. seq grows over all events of the process; sid: None = everybody's; wall: seconds since 1970."""
+    """An event in its place. seq grows over all events of the process; sid: None = everybody's; wall: seconds since 1970.
+
+    corr: the id of the message or request that it answers.
+    """
 
     seq: int
     sid: str | None
     event: Event
     wall: float
     mono_ns: int
+    corr: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

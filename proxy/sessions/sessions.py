@@ -147,16 +147,19 @@ class Sessions:
         restart = self._chosen.restart(before.said, latest, here)
         return Configured(after, before.said != after.said, self._chosen.config(latest, here), restart)
 
-    async def connect(self, owner: str, sid: str) -> Session:
-        """The session for a connection that begins: what is staged holds from now on. Raises NOT_FOUND."""
+    async def connect(self, owner: str, sid: str) -> Configured | None:
+        """A connection begins: what is staged holds from now on; None where nothing is. Raises NOT_FOUND."""
         session = await self.get(owner, sid)
         if session.staged is None:
-            return session
+            return None
 
         def begun(session: Session) -> Session:
             return replace(session, said=_latest(session), staged=None)
 
-        return (await self._rewritten(owner, sid, self._clock(), begun))[1]
+        here = await self._surroundings()
+        before, after = await self._rewritten(owner, sid, self._clock(), begun)
+        restart = self._chosen.restart(before.said, after.said, here)
+        return Configured(after, before.said != after.said, self._chosen.config(after.said, here), restart)
 
     async def config(self, said: Mapping[str, Json]) -> ModelConfig:
         """The whole configuration of a session that says this."""

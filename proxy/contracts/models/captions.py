@@ -49,12 +49,14 @@ class Captions:
         self._sid = sid
         self._live: Live | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ended_by: str | None = None
         self._complained = False
 
-    async def start(self, data: Mapping[str, object]) -> None:
-        """Begin a stream. Raises ApiError or BackendError when that cannot be."""
+    async def start(self, data: Mapping[str, object], corr: str | None) -> None:
+        """Begin a stream. corr: the id of the message that says so. Raises ApiError or BackendError when that cannot be."""
         start = checked(Start, data, "data.")
-        planner = Planner(self._request, self._session(start), translate=start.translate)
+        sid = self._session(start)
+        planner = Planner(self._request, sid, translate=start.translate)
         plan = await planner.plan()
         name = f"asr_{secrets.token_hex(4)}"
         wiring = Wiring(
@@ -63,7 +65,7 @@ class Captions:
             plan=planner.plan,
             run=partial(counted, self._request),
             tell=self._tell,
-            fail=partial(self._fail, name),
+            fail=partial(self._fail, name, corr),
         )
         stack = AsyncExitStack()
         self._live = await stack.enter_async_context(self._request.app[CAPTIONER].stream(wiring))
@@ -76,9 +78,12 @@ class Captions:
                 language=asked.language,
                 target_language=None if plan.translate is None else plan.translate[1].target,
                 sample_rate=SAMPLE_RATE if start.format == "pcm16" else None,
-            )
+            ),
+            corr,
         )
-        self._task = asyncio.create_task(self._run(name, self._live, stack), name=f"captions {name}")
+        self._ended_by = corr
+        self._task = asyncio.create_task(self._run(name, corr, self._live, stack), name=f"captions {name}")
+        self._request.app[CAPTIONER].runs(sid, self._task)
         # Cancelled before its first step, it would never come to its end, and the stream would count for ever.
         await asyncio.sleep(0)
 
@@ -90,11 +95,12 @@ class Captions:
             self._complained = True
             raise ApiError(ErrorCode.INVALID, "Binary messages are audio; send asr.start before them.")
 
-    async def stop(self, data: Mapping[str, object]) -> None:
-        """No more audio: what was said last becomes final. Raises INVALID without a stream."""
+    async def stop(self, data: Mapping[str, object], corr: str | None) -> None:
+        """No more audio: what was said last becomes final. corr: the id of the message that says so. Raises INVALID."""
         checked(Stop, data, "data.")
         if self._live is None or self._task is None or self._task.done():
             raise ApiError(ErrorCode.INVALID, "No stream is under way; send asr.start first.")
+        self._ended_by = corr
         self._live.end()
 
     async def finish(self) -> None:
@@ -123,27 +129,30 @@ class Captions:
             raise ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; reconnect.", retry_after=1)
         return self._sid
 
-    async def _run(self, name: str, live: Live, stack: AsyncExitStack) -> None:
+    async def _run(self, name: str, corr: str | None, live: Live, stack: AsyncExitStack) -> None:
         reason: StopReason = "closed"
         async with stack:
             try:
                 reason = "stopped" if await live.run() else "limit"
             except (ApiError, BackendError) as error:
                 reason = "failed"
-                self._fail(name, from_backend(error) if isinstance(error, BackendError) else error)
+                self._fail(name, corr, from_backend(error) if isinstance(error, BackendError) else error)
             except Exception:
                 reason = "failed"
                 structlog.get_logger("errors").exception(
                     "unexpected error in captions", id=self._request[CALL].request_id
                 )
-                self._fail(name, ApiError(ErrorCode.INTERNAL, "The server failed to caption this; its log says why."))
+                self._fail(
+                    name, corr, ApiError(ErrorCode.INTERNAL, "The server failed to caption this; its log says why.")
+                )
             finally:
-                self._tell(CaptionsStopped(stream_id=name, seconds=round(live.seconds, 3), reason=reason))
+                stopped = CaptionsStopped(stream_id=name, seconds=round(live.seconds, 3), reason=reason)
+                self._tell(stopped, self._ended_by)
 
-    def _tell(self, event: Event) -> None:
-        self._request.app[EVENTS].publish(event, self._sid)
+    def _tell(self, event: Event, corr: str | None = None) -> None:
+        self._request.app[EVENTS].publish(event, self._sid, corr)
 
-    def _fail(self, name: str, error: ApiError) -> None:
+    def _fail(self, name: str, corr: str | None, error: ApiError) -> None:
         told = error_object(error)
         details = {**error.details, "stream_id": name}
-        self._tell(Trouble(code=str(told["code"]), message=error.message, details=details))
+        self._tell(Trouble(code=str(told["code"]), message=error.message, details=details), corr)

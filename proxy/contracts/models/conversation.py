@@ -104,9 +104,9 @@ class Conversation:
                 checked(Heartbeat, message.data, "data.")
                 await self._send("session.heartbeat", {}, message.id)
             case "asr.start":
-                await self._captions.start(message.data)
+                await self._captions.start(message.data, message.id)
             case "asr.stop":
-                await self._captions.stop(message.data)
+                await self._captions.stop(message.data, message.id)
             case unknown:
                 known = "session.hello, session.heartbeat, asr.start, asr.stop"
                 raise invalid("t", f"`{unknown}` is no message that clients send. These are: {known}")

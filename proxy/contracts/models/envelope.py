@@ -94,7 +94,7 @@ def checked(kind: type[T], value: Mapping[str, object], within: str = "") -> T:
 def event(record: Record, sid: str | None) -> bytes:
     """An event as a listener of this session is told it: the same id and seq whenever it is told."""
     moment = Moment(record.wall, record.mono_ns)
-    return written(record.event.kind, _known(record.event), sid, f"evt_{record.seq}", record.seq, None, moment)
+    return written(record.event.kind, _known(record.event), sid, f"evt_{record.seq}", record.seq, record.corr, moment)
 
 
 def written(

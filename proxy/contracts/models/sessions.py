@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -10,11 +11,13 @@ from aiohttp import web
 
 from backends.types import Json, JsonObject
 from proxy.errors import ApiError, ErrorCode, invalid
-from proxy.events.values import SessionClosed, SessionConfigUpdated
+from proxy.events.values import SessionConfigUpdated
 from proxy.http.body import read_json
+from proxy.http.observe import CALL
 from proxy.http.sessions import SESSIONS, owner
-from proxy.keys import EVENTS
+from proxy.keys import CLOSING, EVENTS
 from proxy.sessions.config import ModelConfig
+from proxy.sessions.sessions import Configured
 from proxy.sessions.values import Session
 
 CONFIG = frozenset(ModelConfig.model_fields)
@@ -51,8 +54,7 @@ async def list_all(request: web.Request) -> web.Response:
 async def delete_all(request: web.Request) -> web.Response:
     """`DELETE /api/sessions`: none of the caller's own is left."""
     gone = await request.app[SESSIONS].end_all(owner(request))
-    for sid in gone:
-        request.app[EVENTS].publish(SessionClosed(reason="deleted"), sid)
+    await asyncio.gather(*(request.app[CLOSING](sid, "deleted", request[CALL].request_id) for sid in gone))
     return _json({"deleted": [*gone]})
 
 
@@ -66,7 +68,7 @@ async def delete_one(request: web.Request) -> web.Response:
     """`DELETE /api/sessions/{session_id}`."""
     sid = request.match_info["session_id"]
     await request.app[SESSIONS].end(owner(request), sid)
-    request.app[EVENTS].publish(SessionClosed(reason="deleted"), sid)
+    await request.app[CLOSING](sid, "deleted", request[CALL].request_id)
     return _json({"session_id": sid, "status": "deleted"})
 
 
@@ -85,14 +87,26 @@ async def put_config(request: web.Request) -> web.Response:
         raise invalid(IMMEDIATELY, "it must be true or false")
     sid = request.match_info["session_id"]
     done = await request.app[SESSIONS].configure(owner(request), sid, change, immediately=immediately)
-    updated_at, config = timestamp(done.session.updated), done.config.as_json()
+    news = changed(done)
     if done.applied:
-        news = SessionConfigUpdated(updated_at=updated_at, config=config, restart_required=done.restart.required)
-        request.app[EVENTS].publish(news, sid)
-    answer: JsonObject = {"updated_at": updated_at, "config": config, "restart_required": done.restart.required}
+        request.app[EVENTS].publish(news, sid, request[CALL].request_id)
+    answer: JsonObject = {
+        "updated_at": news.updated_at,
+        "config": {**news.config},
+        "restart_required": news.restart_required,
+    }
     if done.restart.milliseconds is not None:
         answer["estimated_restart_time_ms"] = done.restart.milliseconds
     return _json(answer)
+
+
+def changed(done: Configured) -> SessionConfigUpdated:
+    """What those who listen are told of a change."""
+    return SessionConfigUpdated(
+        updated_at=timestamp(done.session.updated),
+        config=done.config.as_json(),
+        restart_required=done.restart.required,
+    )
 
 
 async def _body(request: web.Request, known: Iterable[str]) -> JsonObject:

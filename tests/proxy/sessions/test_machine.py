@@ -130,9 +130,11 @@ def machine(world: World) -> type[RuleBasedStateMachine]:
                 assert done == ErrorCode.NOT_FOUND
                 return
             assert not isinstance(done, ErrorCode)
+            assert (done is None) == (row.staged is None)
             row.said, row.staged = row.said if row.staged is None else row.staged, None
             row.named()
-            assert (done.said, done.staged) == (row.said, None)
+            if done is not None:
+                assert (done.session.said, done.session.staged, done.applied) == (row.said, None, True)
 
         @rule(sid=ids, owner=st.sampled_from(OWNERS), at=st.integers(0, 1))
         def get(self, sid: str, owner: str, at: int) -> None:

@@ -327,6 +327,41 @@ async def test_a_client_faster_than_the_model_is_not_read_from(monkeypatch: pyte
         assert [message["t"] for message in client.heard].count("asr.final") in (sent, sent + 1)
 
 
+async def test_what_comes_of_a_stream_says_which_message_it_answers() -> None:
+    answers: list[list[Event | Exception]] = [[Broken("The model broke.")]]
+    backend = model(lambda request: answers.pop(0) if answers else heard("well"))
+    async with world(REGISTRY, backend.create) as door, door.greeted(await door.session()) as client:
+        await client.say("asr.start", {"format": "pcm16"}, id="first")
+        assert (await client.until("asr.started"))["corr"] == "first"
+        await client.ws.send_bytes(SPOKEN)
+        assert (await trouble(client))["corr"] == "first"
+        assert (await client.until("asr.stopped"))["corr"] == "first"
+        await client.say("asr.start", {"format": "pcm16"}, id="second")
+        await client.ws.send_bytes(SPOKEN)
+        await client.say("asr.stop", id="enough")
+        assert (await client.until("asr.final"))["corr"] is None
+        assert (await client.until("asr.stopped"))["corr"] == "enough"
+
+
+async def test_the_end_of_a_session_is_told_after_the_end_of_its_streams() -> None:
+    backend = model()
+    async with world(REGISTRY, backend.create) as door:
+        sid = await door.session()
+        async with door.greeted(sid) as client, door.greeted(sid) as second, door.greeted(sid) as watcher:
+            await started(door, client)
+            await started(door, second, "webm")
+            await client.ws.send_bytes(SPOKEN)
+            async with door.http.delete(f"{door.url}/api/sessions/{sid}") as answer:
+                assert answer.status == 200
+            for each in (client, second, watcher):
+                told = [await each.until(kind) for kind in ("asr.stopped", "asr.stopped", "session.closed")]
+                assert [message["data"]["reason"] for message in told] == ["closed", "closed", "deleted"]
+                assert await each.closed() == 4410
+        await idle(backend)
+        await door.deserted()
+        assert door.app[CAPTIONER].streams == 0
+
+
 @pytest.mark.parametrize("format_", ["pcm16", "webm"])
 async def test_a_client_that_leaves_frees_everything(format_: str) -> None:
     backend = model()

@@ -6,10 +6,15 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from sqlalchemy import delete
 
 from proxy.contracts.models import conversation, socket
 from proxy.events.values import LoadStarted
-from proxy.keys import EVENTS, TRAFFIC
+from proxy.keys import DATABASE, EVENTS, TRAFFIC
+from proxy.sessions.sessions import Sessions
+from proxy.sessions.values import Session
+from proxy.storage.errors import StorageUnavailable
+from proxy.storage.tables import SESSIONS
 from tests.proxy.contracts.models.socket_client import world
 from tests.support import one_model
 
@@ -65,12 +70,12 @@ async def test_everybody_hears_of_models_and_a_session_of_itself() -> None:
         ):
             change = {"asr": {"parameters": {"beam_size": 2}}}
             url = f"{door.url}/api/sessions/{ours}/models/config"
-            async with door.http.put(url, json=change) as answer:
+            async with door.http.put(url, json=change, headers={"X-Request-Id": "put-1"}) as answer:
                 assert answer.status == 200
             door.app[EVENTS].publish(STARTED)
             for client in (first, second):
                 updated = await client.next()
-                assert (updated["t"], updated["sid"]) == ("session.config.updated", ours)
+                assert (updated["t"], updated["sid"], updated["corr"]) == ("session.config.updated", ours, "put-1")
                 assert updated["data"]["config"]["asr"]["parameters"]["beam_size"] == 2
             told = [await client.next() for client in (first, second, stranger, everywhere)]
             assert [(message["t"], message["sid"]) for message in told] == [
@@ -84,24 +89,68 @@ async def test_a_deleted_session_ends_its_sockets() -> None:
     async with world() as door:
         sid = await door.session()
         async with door.greeted(sid) as client, door.greeted() as other:
-            async with door.http.delete(f"{door.url}/api/sessions/{sid}") as answer:
+            url, headers = f"{door.url}/api/sessions/{sid}", {"X-Request-Id": "delete-1"}
+            async with door.http.delete(url, headers=headers) as answer:
                 assert answer.status == 200
-            assert (await client.next())["data"] == {"reason": "deleted"}
+            closed = await client.next()
+            assert (closed["data"], closed["corr"]) == ({"reason": "deleted"}, "delete-1")
             assert await client.closed() == 4410
             await other.say("session.heartbeat")
             assert (await other.ws.receive_json())["t"] == "session.heartbeat"
 
 
-async def test_a_session_that_expires_ends_its_sockets_and_a_socket_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "LOOK_SECONDS", 0.1)
-    async with world(session_idle_seconds=1.0) as door:
-        kept = await door.session()
-        async with door.greeted(kept):
-            await asyncio.sleep(1.5)
-            async with door.http.get(f"{door.url}/api/sessions/{kept}") as answer:
+async def test_what_waited_for_a_connection_is_told_to_those_that_were_there() -> None:
+    async with world(one_model("hears", "transcription")) as door:
+        sid = await door.session()
+        async with door.greeted(sid) as client:
+            change = {"asr": {"parameters": {"beam_size": 2}}, "apply_immediately": False}
+            async with door.http.put(f"{door.url}/api/sessions/{sid}/models/config", json=change) as answer:
                 assert answer.status == 200
-        monkeypatch.setattr(socket, "LOOK_SECONDS", 1.2)
-        async with door.greeted(kept) as client:
+            async with door.greeted(sid) as other:
+                for each in (client, other):
+                    updated = await each.next()
+                    assert updated["t"] == "session.config.updated"
+                    assert updated["data"]["config"]["asr"]["parameters"]["beam_size"] == 2
+
+
+async def test_an_open_socket_keeps_its_session_however_short_that_lives() -> None:
+    async with world(session_idle_seconds=0.6) as door:
+        sid = await door.session()
+        async with door.greeted(sid):
+            await asyncio.sleep(2)
+            async with door.http.get(f"{door.url}/api/sessions/{sid}") as answer:
+                assert answer.status == 200
+
+
+async def test_a_session_that_was_deleted_elsewhere_ends_its_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "LOOK_SECONDS", 0.05)
+    async with world() as door:
+        sid = await door.session()
+        async with door.greeted(sid) as client, door.greeted(sid) as other:
+            async with door.app[DATABASE].write() as rows:
+                await rows.execute(delete(SESSIONS))
+            for each in (client, other):
+                closed = await each.next()
+                assert (closed["t"], closed["data"]) == ("session.closed", {"reason": "deleted"})
+                assert await each.closed() == 4410
+
+
+async def test_a_session_whose_time_ran_out_while_the_database_was_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    get, back = Sessions.get, asyncio.Event()
+
+    async def away(self: Sessions, owner: str, sid: str) -> Session:
+        if not back.is_set():
+            raise StorageUnavailable
+        return await get(self, owner, sid)
+
+    async with world(session_idle_seconds=0.4) as door:
+        sid = await door.session()
+        async with door.greeted(sid) as client:
+            monkeypatch.setattr(Sessions, "get", away)
+            await asyncio.sleep(0.8)
+            back.set()
+            closed = await client.next()
+            assert (closed["t"], closed["data"]) == ("session.closed", {"reason": "expired"})
             assert await client.closed() == 4410
 
 
