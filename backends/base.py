@@ -260,6 +260,7 @@ class RelayRequest:
 
     path: on the engine, query included; headers: end-to-end ones to forward; stream: the caller asked for SSE;
     terminal: bytes that only a complete stream contains near its end (any of them), empty = the framing's end is enough;
+    choices: how many finish reasons a complete answer tells, 0 = not known, or none;
     error_event: renders a failure after the first byte in the dialect of the stream, as a whole SSE frame.
     """
 
@@ -270,6 +271,7 @@ class RelayRequest:
     stream: bool
     terminal: tuple[bytes, ...]
     error_event: Callable[[BackendError], bytes]
+    choices: int = 0
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from backends.base import RelayOutcome, RelayRequest, Sink
-from backends.errors import BackendError, Unavailable
+from backends.errors import BackendError, TimedOut, Unavailable
 from backends.remote import accounting
 from backends.remote.client import RemoteClient
 from backends.remote.exchange import Answer
@@ -19,6 +19,10 @@ from backends.remote.sse import EventGate
 
 HELD_BACK = 256 * 1024  # bytes of an incomplete event that wait for its end; a longer one is let through as it comes
 WRITE_TIMEOUT = 60.0  # seconds for which a client may take nothing before it is given up
+FINISHED_FOR = (
+    2.0  # seconds of silence after which a stream that has told how it ended is over, whatever its last word is
+)
+GAVE_UP = frozenset({"abort", "error", "failed", "cancelled"})  # finish reasons that tell of a failure
 
 LOOK_EVERY = 4  # reads between two looks at the pace and at the client's buffer, on the hot path
 LARGE = 16 * 1024  # bytes of a read after which the client's buffer is looked at in any case
@@ -155,7 +159,7 @@ class Splice(Answer):
             headers.append(("Transfer-Encoding", "chunked"))
             self._chunked = True
         self._outcome.status = head.status
-        self.limit = self._timeouts.idle
+        self.limit = self._pause_allowed()
         self._started = True
         self._sink.start(head.status, headers, stream=self._stream)
 
@@ -209,6 +213,7 @@ class Splice(Answer):
             self.connection.join(self._client.rounds)
         self._reads = 0
         self._looked_at = now
+        self.limit = self._pause_allowed()
 
     def _round(self, data: bytes) -> None:
         """Take what came since the last round; where that is one event, time and again, each is worth its own read."""
@@ -272,6 +277,22 @@ class Splice(Answer):
         near_end = (self._tail(_TERMINAL_WITHIN) + last)[-_TERMINAL_WITHIN:]
         return any(mark in near_end for mark in terminal)
 
+    def _pause_allowed(self) -> float:
+        """Seconds of silence after which to see whether the stream was over, where a single finish would say so."""
+        idle = self._timeouts.idle
+        return min(idle, FINISHED_FOR) if self._stream and self._request.choices == 1 else idle
+
+    def on_silence(self) -> None:
+        if self._started and self.limit < self._timeouts.idle and not self._finished():
+            self.limit = self._timeouts.idle
+        else:
+            super().on_silence()
+
+    def _finished(self) -> bool:
+        """Whether the stream has told how its only choice ended: some engines forget the last word."""
+        seen = accounting.of_stream(self._tail(accounting.MAX_TAIL))
+        return self._request.choices == 1 and seen.finish_reason is not None and seen.finish_reason not in GAVE_UP
+
     def fail(self, error: Exception) -> None:
         """Before the first byte the request's task raises `error`; after it the client is told in-band, or cut off."""
         if self._started:
@@ -289,10 +310,15 @@ class Splice(Answer):
         if not isinstance(error, BackendError):
             self._sink.abort()
             return
-        if self._stream and self._request.terminal and self._complete(b"") and not self._gate.held:
-            # The stream had said its last word; only its framing never ended. An error now would spoil a whole answer.
-            self._sink.write(LAST_CHUNK if self._chunked else b"")
-            return
+        if self._stream and self._request.terminal and not self._gate.held:
+            # All was said, though the framing, or even the last word, is missing. An error now would spoil a whole answer.
+            if self._complete(b""):
+                self._sink.write(LAST_CHUNK if self._chunked else b"")
+                return
+            if isinstance(error, TimedOut) and self._finished():
+                last = self._request.terminal[0] + b"\n\n"
+                self._sink.write(chunk(last) + LAST_CHUNK if self._chunked else last)
+                return
         self._outcome.error = error
         # Inside a torn event, or a body without events, nothing that we add could be told from the engine's bytes.
         if not self._stream or self._gate.torn:
@@ -311,8 +337,19 @@ class Splice(Answer):
         kept = self._tail(accounting.MAX_TAIL if self._stream else accounting.MAX_JSON)
         seen = accounting.of_stream(kept) if self._stream else accounting.of_json(kept)
         outcome.usage, outcome.finish_reason = seen.usage, seen.finish_reason
-        if seen.failed and outcome.error is None:
-            outcome.error = self._broken("reported an error in the middle of its answer")
+        if outcome.error is None and (fault := self._fault(seen)):
+            outcome.error = self._broken(fault)
+
+    def _fault(self, seen: accounting.Seen) -> str:
+        """What was wrong with an answer that came to its end, though the client got it as it is; empty for a sound one."""
+        if seen.failed:
+            return "reported an error in the middle of its answer"
+        if seen.finish_reason in GAVE_UP:
+            return "gave up in the middle of its answer"
+        ended = self.answered.done() and not self.answered.cancelled() and self.answered.exception() is None
+        if ended and self._stream and self._request.choices and seen.finish_reason is None:
+            return "ended its answer without saying why"
+        return ""
 
     def _tail(self, limit: int) -> bytes:
         """The last reads, at least `limit` bytes if there were that many."""

@@ -24,10 +24,11 @@ async def pass_on(
     *,
     stream: bool,
     terminal: tuple[bytes, ...],
+    choices: int = 0,
     told: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     """The engine's answer. named: the body, with a model's name as its engine says it; terminal: what a complete stream ends
-    with; told: headers of our own beside the engine's.
+    with; choices: how many were asked for, each of which says why it ends; told: headers of our own beside the engine's.
     """
     call = request[CALL]
     sink = ClientSink(request, call.request_id, told or {})
@@ -42,6 +43,7 @@ async def pass_on(
             stream=stream,
             # Only streams are held to it, and an engine may take `stream: 1` for one, too.
             terminal=terminal,
+            choices=choices,
             error_event=backend_error_frame,
         )
 

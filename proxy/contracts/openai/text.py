@@ -111,7 +111,16 @@ async def _pass_on(
     def named(name: str) -> bytes:
         return rename_model(body, name) if "model" in data and data["model"] != name else body
 
-    return await pass_on(request, entry, named, stream=data.get("stream") is True, terminal=terminal, told=told)
+    choices = _choices(data) if terminal is DONE_MARK else 0
+    stream = data.get("stream") is True
+    return await pass_on(request, entry, named, stream=stream, terminal=terminal, choices=choices, told=told)
+
+
+def _choices(data: JsonObject) -> int:
+    """How many choices a chat or completion asks for; 0 where that cannot be told."""
+    each, prompts = data.get("n"), data.get("prompt")
+    number = len(prompts) if isinstance(prompts, list) and not isinstance(prompts[0], int) else 1
+    return number * (1 if each is None else each if isinstance(each, int) else 0)
 
 
 async def _answer(

@@ -305,7 +305,9 @@ class Answer:
         return rest, length is None or len(rest) == int(length[1])
 
 
-def chat_request(*, terminal: Iterable[bytes] = (b"data: [DONE]",), method: str = "POST") -> RelayRequest:
+def chat_request(
+    *, terminal: Iterable[bytes] = (b"data: [DONE]",), method: str = "POST", choices: int = 0
+) -> RelayRequest:
     """A streamed chat request; its body is of no interest to a scripted engine."""
     return RelayRequest(
         method=method,
@@ -315,6 +317,7 @@ def chat_request(*, terminal: Iterable[bytes] = (b"data: [DONE]",), method: str 
         stream=True,
         terminal=tuple(terminal),
         error_event=lambda error: ERROR_EVENT,
+        choices=choices,
     )
 
 

@@ -304,3 +304,62 @@ async def test_keep_alive_comments_count_as_life() -> None:
     async with relaying(script, timeouts=Timeouts(idle=0.3)) as (_, proxy):
         answer = await proxy.ask()
         assert (answer.body, proxy.outcome.error) == (HELLO + b": keep-alive\n\n" * 8 + DONE, None)
+
+
+@pytest.mark.parametrize(
+    ("last", "choices", "fault"),
+    [
+        ((STOP, DONE), 1, None),
+        ((DONE,), 1, "without saying why"),
+        ((DONE,), 0, None),
+        ((STOP.replace(b"stop", b"abort"), DONE), 1, "gave up"),
+    ],
+    ids=["sound", "no finish", "none expected", "aborted"],
+)
+async def test_an_answer_that_does_not_end_well_is_passed_on_and_counts_as_failed(
+    last: tuple[bytes, ...], choices: int, fault: str | None
+) -> None:
+    async with relaying(replay(sse_answer(HELLO, *last)), request=chat_request(choices=choices)) as (_, proxy):
+        answer = await proxy.ask()
+        assert (answer.body, answer.complete) == (b"".join((HELLO, *last)), True)
+        error = proxy.outcome.error
+        assert (error is None) if fault is None else (isinstance(error, Broken) and fault in error.message)
+
+
+async def test_whoever_leaves_before_the_finish_is_not_held_against_the_engine() -> None:
+    stream = replay(head(b"Transfer-Encoding: chunked\r\n"), chunked(HELLO), then="hang")
+    async with relaying(stream, request=chat_request(choices=1)) as (engine, proxy):
+        reader, writer = await proxy.connect()
+        await reader.readuntil(HELLO)
+        writer.close()
+        await asyncio.wait_for(engine.quiet.wait(), 1)
+        await asyncio.wait(proxy.tasks)
+        assert proxy.outcome.error is None
+
+
+@pytest.mark.parametrize("last", [(STOP,), (STOP, USAGE)], ids=["finish", "usage"])
+async def test_a_stream_that_told_its_finish_and_then_nothing_is_whole_after_a_moment(
+    monkeypatch: pytest.MonkeyPatch, last: tuple[bytes, ...]
+) -> None:
+    monkeypatch.setattr("backends.remote.relay.FINISHED_FOR", 0.1)
+    stream = replay(head(b"Transfer-Encoding: chunked\r\n"), chunked(HELLO, *last), then="hang")
+    timeouts = Timeouts(idle=0.8)
+    async with relaying(stream, request=chat_request(choices=1), timeouts=timeouts) as (_, proxy):
+        begun = time.monotonic()
+        answer = await proxy.ask()
+        assert (answer.body, answer.complete) == (b"".join((HELLO, *last, DONE)), True)
+        assert (proxy.outcome.error, proxy.outcome.finish_reason) == (None, "stop")
+        assert time.monotonic() - begun < timeouts.idle
+
+
+@pytest.mark.parametrize(("sent", "choices"), [((HELLO,), 1), ((HELLO, STOP), 2)], ids=["no finish", "one of two"])
+async def test_a_stream_that_may_go_on_is_waited_for_as_long_as_ever(
+    monkeypatch: pytest.MonkeyPatch, sent: tuple[bytes, ...], choices: int
+) -> None:
+    monkeypatch.setattr("backends.remote.relay.FINISHED_FOR", 0.1)
+    stream = replay(head(b"Transfer-Encoding: chunked\r\n"), chunked(*sent), then="hang")
+    timeouts = Timeouts(idle=0.5)
+    async with relaying(stream, request=chat_request(choices=choices), timeouts=timeouts) as (_, proxy):
+        begun = time.monotonic()
+        assert (await proxy.ask()).body == b"".join((*sent, ERROR_EVENT))
+        assert time.monotonic() - begun >= timeouts.idle
