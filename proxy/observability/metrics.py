@@ -27,6 +27,7 @@ class _Series:
     total: Histogram
     prompt_tokens: Counter
     completion_tokens: Counter
+    broken: Counter
 
 
 class _InFlight(Collector):
@@ -74,6 +75,12 @@ class Metrics:
             (*by_model, "kind"),
             registry=self.registry,
         )
+        self._broken = Counter(
+            "switchboard_broken_answers_total",
+            "Answers that failed after their head, a status of 200, was out.",
+            by_model,
+            registry=self.registry,
+        )
         self.registry.register(_InFlight(in_flight))
         self._series: dict[_SeriesKey, _Series] = {}
 
@@ -85,6 +92,8 @@ class Metrics:
         series.total.observe(time.monotonic() - call.started)
         if call.first_byte_at is not None:
             series.first_byte.observe(call.first_byte_at - call.started)
+        if call.error is not None and call.status == 200:
+            series.broken.inc()
         # A counter refuses what is below zero by raising, and what engines tell is not to be trusted with that.
         series.prompt_tokens.inc(max(0, call.prompt_tokens or 0))
         series.completion_tokens.inc(max(0, call.completion_tokens or 0))
@@ -105,6 +114,7 @@ class Metrics:
             total=self._total.labels(model, engine),
             prompt_tokens=self._tokens.labels(model, engine, "prompt"),
             completion_tokens=self._tokens.labels(model, engine, "completion"),
+            broken=self._broken.labels(model, engine),
         )
         self._series[key] = series
         return series
