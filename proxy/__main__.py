@@ -7,7 +7,7 @@ import sys
 
 from proxy.registry.config import ConfigError, load_registry
 from proxy.serve import StartError, serve
-from proxy.settings import SettingsError, load_settings
+from proxy.settings import SettingsError, load_settings, refuse_open_door
 from proxy.settings_docs import env_example, markdown_table
 
 
@@ -20,6 +20,7 @@ def main() -> None:
             return
         settings = load_settings()
         registry = load_registry(settings)
+        refuse_open_door(settings, keyed=bool(registry.keys))
         if arguments.command == "check":
             print(f"ok: {len(registry.models)} models: {', '.join(entry.name for entry in registry.models)}")
             return

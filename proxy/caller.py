@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from hashlib import sha256
 
 
 class Priority(IntEnum):
@@ -13,22 +14,13 @@ class Priority(IntEnum):
     NORMAL = 1
     LOW = 2
 
-    @property
-    def word(self) -> str:
+    def __str__(self) -> str:
         """As headers and configuration files say it."""
         return self.name.lower()
 
-    @classmethod
-    def of(cls, word: str) -> Priority | None:
-        """The priority that a word means; None of any other word.
 
-        >>> Priority.of("low"), Priority.of("Low"), Priority.of("2")
-        (<Priority.LOW: 2>, None, None)
-        """
-        return WORDS.get(word)
-
-
-WORDS = {priority.word: priority for priority in Priority}
+PRIORITIES = {str(priority): priority for priority in Priority}
+"""By word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +41,19 @@ class Caller:
     def asking(self, priority: Priority) -> Caller:
         """The same caller with a request of this priority, or of the highest it may have."""
         return replace(self, priority=max(priority, self.highest))
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that clients send. key: its SHA-256, all that is kept of it."""
+
+    caller: Caller
+    key: bytes = field(repr=False)
+
+
+def digest(key: str) -> bytes:
+    """What is kept of an API key."""
+    return sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 ANYONE = Caller()

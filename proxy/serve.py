@@ -65,7 +65,7 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
         addresses = [f"http://{Address(host, port)}" for host, port, *_ in runner.addresses]
         log.info("listening", addresses=addresses, models=[entry.name for entry in registry.models])
         if greet:
-            print(hello(addresses[0], registry, keyed=bool(settings.api_keys)), flush=True)
+            print(hello(addresses[0], registry, keyed=bool(settings.api_keys or registry.keys)), flush=True)
         await stop.wait()
         loop.remove_signal_handler(signal.SIGINT)
         log.info("draining", seconds=settings.drain_seconds)

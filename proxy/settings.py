@@ -49,6 +49,10 @@ class Settings(BaseSettings):
         (),
         description="Keys that clients send as `Authorization: Bearer KEY`, comma-separated; none = open on loopback.",
     )
+    admin_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Keys for `/admin` (reload, drain), comma-separated; none = closed, but on loopback without API keys.",
+    )
     open_without_keys: bool = Field(
         False,
         description="Say `true` to listen beyond loopback without keys: everyone who reaches the port may use it.",
@@ -117,6 +121,24 @@ class Settings(BaseSettings):
         le=1000,
         description="How long, at most, events of fast streams wait for each other while 16 or more pass at once; 0 = never.",
     )
+
+    # How much at once
+    max_in_flight: int | None = Field(
+        None,
+        ge=0,
+        description="Most requests at once for each replica of an engine elsewhere (TGI 128, others 256; 0 = any number).",
+    )
+    max_queued: int | None = Field(
+        None,
+        ge=0,
+        description="Most requests that wait for one engine (as many as it serves at once); more are refused.",
+    )
+    queue_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long a request may wait for an engine that is full before it gets 503 and Retry-After.",
+    )
+    max_queued_mb: float = Field(256.0, gt=0, description="Most memory for the bodies of waiting requests, in MB.")
 
     # Limits
     max_connections: int = Field(4096, ge=1, description="Most connections open at once; more are answered 503.")
@@ -202,7 +224,7 @@ class Settings(BaseSettings):
             return value
         return tuple(Address.read(part.strip()) for part in value.split(",") if part.strip())
 
-    @field_validator("api_keys", "allowed_origins", mode="before")
+    @field_validator("api_keys", "admin_keys", "allowed_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -245,14 +267,18 @@ def load_settings() -> Settings:
     except ValidationError as error:
         lines = [f"{_variable(str(item['loc'][0]))}: {item['msg']}{_shown(item)}" for item in error.errors()]
         raise SettingsError("\n".join(lines)) from None
-    if not (settings.loopback or settings.api_keys or settings.open_without_keys):
+    _refuse_weak_tokens(settings)
+    return settings
+
+
+def refuse_open_door(settings: Settings, *, keyed: bool) -> None:
+    """Other machines come in by keys, or because somebody said so. keyed: the configuration file has keys. Raises SettingsError."""
+    if not (settings.loopback or settings.api_keys or keyed or settings.open_without_keys):
         reachable = ", ".join(str(address) for address in settings.listen if not address.loopback)
         raise SettingsError(
             f"SWITCHBOARD_LISTEN: {reachable} is reachable from other machines, and SWITCHBOARD_API_KEYS is empty. "
             "Set keys, listen on 127.0.0.1, or say SWITCHBOARD_OPEN_WITHOUT_KEYS=true."
         )
-    _refuse_weak_tokens(settings)
-    return settings
 
 
 def _shown(error: ErrorDetails) -> str:

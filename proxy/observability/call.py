@@ -6,13 +6,17 @@ import time
 from dataclasses import dataclass, field
 
 from backends.base import RelayOutcome
+from proxy.caller import ANYONE, Caller
 
 CLIENT_GONE = 499
 
 
 @dataclass(slots=True)
 class Call:
-    """One request's record. Times are time.monotonic(); status 499 = the client left; tokens None = not told."""
+    """One request's record. Times are time.monotonic(); status 499 = the client left; tokens None = not told.
+
+    size: of the body in bytes, where it was read; queued: seconds for which it waited for its engine.
+    """
 
     request_id: str
     method: str
@@ -22,6 +26,9 @@ class Call:
     engine: str = ""
     status: int = 0
     error: str | None = None
+    caller: Caller = ANYONE
+    size: int = 0
+    queued: float = 0.0
     relayed: RelayOutcome | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

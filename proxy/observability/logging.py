@@ -92,6 +92,10 @@ def _fields(call: Call) -> dict[str, object]:
     if call.model:
         fields["model"] = call.model
         fields["engine"] = call.engine
+    if call.caller.key:
+        fields["key"] = call.caller.key
+    if call.queued:
+        fields["queued_ms"] = round(call.queued * 1e3, 2)
     if call.first_byte_at is not None:
         fields["first_byte_ms"] = round((call.first_byte_at - call.started) * 1e3, 2)
     if call.prompt_tokens is not None:

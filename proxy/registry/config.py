@@ -15,9 +15,10 @@ from backends.errors import BackendError
 from backends.launch import Launch
 from backends.pipelines.tasks import find
 from backends.types import Task
+from proxy.caller import PRIORITIES, ApiKey, Caller, digest
 from proxy.registry.launching import launch_of, local
 from proxy.registry.models import ModelEntry, Registry
-from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, ModelTable
+from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, KeyTable, ModelTable
 from proxy.registry.toml_lines import Location, line_of
 from proxy.settings import Settings
 
@@ -73,7 +74,13 @@ def _build(file: FileTable, base: Path, settings: Settings) -> Registry:
     engines = _engines(file, base, settings)
     _refuse_shared_names(file.models)
     models = tuple(_model(model, number, engines, base) for number, model in enumerate(file.models))
-    return Registry(engines=engines, models=models, defaults=_defaults(file.defaults, models))
+    return Registry(
+        engines=engines,
+        models=models,
+        defaults=_defaults(file.defaults, models),
+        limits={table.name: table.max_in_flight for table in file.engines if table.max_in_flight is not None},
+        keys=_keys(file.keys, settings),
+    )
 
 
 def _builtin_engines(settings: Settings) -> dict[str, EngineSpec]:
@@ -152,6 +159,29 @@ def _launch(engine: EngineSpec, number: int, file: FileTable, base: Path) -> Lau
         raise _Refused(where, f"the environment has no {error.args[0]}") from error
 
 
+def _keys(tables: tuple[KeyTable, ...], settings: Settings) -> dict[str, ApiKey]:
+    """The API keys of the file, by name; what is kept of them is no secret."""
+    keys: dict[str, ApiKey] = {}
+    seen = {digest(key.get_secret_value()): "in SWITCHBOARD_API_KEYS" for key in settings.api_keys}
+    for number, table in enumerate(tables):
+        if table.name in keys:
+            raise _Refused(("keys", number, "name"), f"another key is named {table.name!r}")
+        field = "key_env" if table.key is None else "key"
+        secret = os.environ.get(table.key_env or "") if table.key is None else table.key.get_secret_value()
+        if not secret:
+            raise _Refused(("keys", number, field), f"the environment has no {table.key_env}")
+        if not secret.isascii() or secret.split() != [secret]:
+            raise _Refused(("keys", number, field), "headers carry it: write it in ASCII, without white space")
+        digested = digest(secret)
+        if digested in seen:
+            raise _Refused(("keys", number, field), f"the same key is {seen[digested]}, too")
+        seen[digested] = f"named {table.name!r}"
+        priority = PRIORITIES[table.priority]
+        caller = Caller(table.name, priority, priority, table.weight, table.max_in_flight)
+        keys[table.name] = ApiKey(caller, digested)
+    return keys
+
+
 def _refuse_shared_names(tables: tuple[ModelTable, ...]) -> None:
     seen: set[str] = set()
     for number, table in enumerate(tables):
@@ -176,6 +206,8 @@ def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base:
     if table.adapter is not None and engine.kind != "vllm":
         raise _Refused(("models", number, "adapter"), f"is for engines of kind vllm, not {engine.kind}")
     _refuse_hearing(table, number, engine)
+    if table.max_queued is not None and not (remote or table.max_in_flight):
+        raise _Refused(("models", number, "max_queued"), "needs `max_in_flight`: without it nothing waits here")
     source = (table.served_as or table.name) if remote else local(table.source or table.name, base)
     return ModelEntry(
         name=table.name,
@@ -191,6 +223,8 @@ def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base:
         aliases=table.aliases,
         preload=table.preload,
         audio=table.audio,
+        max_in_flight=table.max_in_flight,
+        max_queued=table.max_queued,
     )
 
 
@@ -259,4 +293,4 @@ def _with_default_models(registry: Registry, settings: Settings) -> Registry:
                 ModelEntry(name=source, engine=engine, spec=ModelSpec(source=local(source, Path())), task=task)
             )
         defaults[task] = known[source].name if source in known else source
-    return Registry(engines=registry.engines, models=(*registry.models, *added), defaults=defaults)
+    return replace(registry, models=(*registry.models, *added), defaults=defaults)

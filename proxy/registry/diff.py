@@ -28,18 +28,26 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """What became of engines, of models, and of the default model of each task. False where nothing did."""
+    """What became of engines, their limits, models, API keys, and the default model of each task. False where nothing did."""
 
     engines: Changes
     models: Changes
     defaults: Changes
+    limits: Changes = Changes()
+    keys: Changes = Changes()
 
     def __bool__(self) -> bool:
-        return bool(self.engines or self.models or self.defaults)
+        return bool(self.engines or self.models or self.defaults or self.limits or self.keys)
 
     def words(self) -> list[str]:
         """One line for each thing that is not as it was."""
-        kinds = (("engine", self.engines), ("model", self.models), ("default", self.defaults))
+        kinds = (
+            ("engine", self.engines),
+            ("limit of engine", self.limits),
+            ("model", self.models),
+            ("default", self.defaults),
+            ("key", self.keys),
+        )
         return [line for kind, changes in kinds for line in _lines(kind, changes)]
 
 
@@ -49,6 +57,8 @@ def diff(old: Registry, new: Registry) -> Diff:
         engines=_changes(old.engines, new.engines),
         models=_changes({each.name: each for each in old.models}, {each.name: each for each in new.models}),
         defaults=_changes(old.defaults, new.defaults),
+        limits=_changes(old.limits, new.limits),
+        keys=_changes(old.keys, new.keys),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from backends import REMOTE
 from backends.base import EngineSpec, ModelSpec
 from backends.types import Task
+from proxy.caller import ApiKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,8 @@ class Target:
 class ModelEntry:
     """One model: the name that clients say, the engine that serves it, and what that engine calls it.
 
-    audio: a model for text that also listens; targets: the engines that serve it, empty = the one engine alone; fallbacks:
+    audio: a model for text that also listens; max_in_flight: requests it serves at once, max_queued: that wait for it, None = as
+    many as its engines and the settings allow; targets: the engines that serve it, empty = the one engine alone; fallbacks:
     models that serve in its place when none of its engines can.
     """
 
@@ -40,19 +42,24 @@ class ModelEntry:
     audio: bool = False
     targets: tuple[Target, ...] = ()
     fallbacks: tuple[str, ...] = ()
+    max_in_flight: int | None = None
+    max_queued: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
     """All engines and models. defaults: the model of each task that serves when a request names none.
 
-    retired: names of models that are registered, and served no more.
+    retired: names of models that are registered, and served no more; limits: engine -> requests that each replica of it serves
+    at once (0 = no limit), where the configuration says; keys: the API keys of the configuration, by name.
     """
 
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
     models: tuple[ModelEntry, ...] = ()
     defaults: Mapping[Task, str] = field(default_factory=dict)
     retired: frozenset[str] = frozenset()
+    limits: Mapping[str, int] = field(default_factory=dict)
+    keys: Mapping[str, ApiKey] = field(default_factory=dict)
 
     def in_process(self, entry: ModelEntry) -> bool:
         """Whether the model runs here, not on an engine elsewhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 
 from backends import REMOTE
 from backends.base import Timeouts
@@ -42,6 +42,7 @@ class EngineTable(_Strict):
     compute_type: str | None = None
     max_batch: int | None = Field(None, ge=1)
     max_wait_ms: float | None = Field(None, ge=0)
+    max_in_flight: int | None = Field(None, ge=0)
 
     @field_validator("url", "urls")
     @classmethod
@@ -107,6 +108,8 @@ class ModelTable(_Strict):
     task: Name | None = None
     audio: bool = False
     adapter: str | None = Field(None, min_length=1)
+    max_in_flight: int | None = Field(None, ge=1)
+    max_queued: int | None = Field(None, ge=0)
 
 
 class DefaultsTable(_Strict):
@@ -117,9 +120,27 @@ class DefaultsTable(_Strict):
     translation: Name | None = None
 
 
+class KeyTable(_Strict):
+    """One `[[keys]]` table: an API key, what its requests have without asking and at most, and how much at once."""
+
+    name: str = Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    key: SecretStr | None = Field(None, min_length=1)
+    key_env: str | None = None
+    priority: Literal["high", "normal", "low"] = "normal"
+    weight: float = Field(1.0, ge=0.01, le=100)
+    max_in_flight: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_key(self) -> KeyTable:
+        if (self.key is None) == (self.key_env is None):
+            raise ValueError("give either `key` or `key_env`")
+        return self
+
+
 class FileTable(_Strict):
     """The whole file."""
 
+    keys: tuple[KeyTable, ...] = ()
     engines: tuple[EngineTable, ...] = ()
     models: tuple[ModelTable, ...] = ()
     defaults: DefaultsTable = DefaultsTable()

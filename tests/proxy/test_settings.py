@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.address import Address
-from proxy.settings import Settings, SettingsError, load_settings
+from proxy.settings import Settings, SettingsError, load_settings, refuse_open_door
 
 
 def test_defaults_are_the_contracts_and_loopback() -> None:
@@ -50,7 +50,8 @@ def test_beyond_loopback_without_keys_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(
         SettingsError, match=r":8080 is reachable .*API_KEYS is empty.*SWITCHBOARD_OPEN_WITHOUT_KEYS=true"
     ):
-        load_settings()
+        refuse_open_door(load_settings(), keyed=False)
+    refuse_open_door(load_settings(), keyed=True)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +62,17 @@ def test_beyond_loopback_with_keys_or_in_so_many_words(
 ) -> None:
     monkeypatch.setenv("SWITCHBOARD_LISTEN", "127.0.0.1:80,0.0.0.0:80")
     monkeypatch.setenv(variable, value)
-    assert not load_settings().loopback
+    settings = load_settings()
+    assert not settings.loopback
+    refuse_open_door(settings, keyed=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost"])
 def test_loopback_needs_no_keys(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("SWITCHBOARD_LISTEN", f"{host}:0")
-    assert load_settings().loopback
+    settings = load_settings()
+    assert settings.loopback
+    refuse_open_door(settings, keyed=False)
 
 
 def test_an_unknown_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
