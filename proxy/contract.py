@@ -14,7 +14,7 @@ from proxy.operation import Operation
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
     """A dialect. prefixes: paths whose 404 and 405 it answers; paths: the same, without those below them; public: paths
-    that need no key.
+    that need no key; operators: beginnings of paths that need an operator's.
 
     own_users: it asks for tokens of its users by itself (proxy.http.users), so that no path of it needs a key.
     render_error: an error -> the JSON body (bytes) of this dialect; operations: what each route does, for the OpenAPI document.
@@ -26,6 +26,7 @@ class Contract:
     prefixes: tuple[str, ...]
     paths: frozenset[str] = frozenset()
     public: frozenset[str] = frozenset()
+    operators: tuple[str, ...] = ()
     own_users: bool = False
     operations: Callable[[], Iterable[Operation]] = tuple
 

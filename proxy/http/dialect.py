@@ -24,6 +24,10 @@ class Dialect(Protocol):
         """Paths that need no key."""
 
     @property
+    def operators(self) -> tuple[str, ...]:
+        """Beginnings of paths that need an operator's key."""
+
+    @property
     def own_users(self) -> bool:
         """Whether it asks for its users' tokens by itself: no path of it needs a key."""
 

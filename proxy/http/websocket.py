@@ -7,13 +7,13 @@ from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import WSMsgType, hdrs, web
 
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.observe import CALL, SERVER
+from proxy.http.origins import is_own
 from proxy.http.request_id import HEADER
 
 PROTOCOL = "switchboard.v1"
@@ -28,7 +28,6 @@ GOODBYE_SECONDS = 5.0
 
 NORMAL, GOING_AWAY, INTERNAL, TRY_AGAIN = 1000, 1001, 1011, 1013
 LONGEST_REASON = 123
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Goodbye(Exception):
@@ -161,16 +160,7 @@ def check_origin(origin: str | None, host: str, allowed: Collection[str]) -> Non
 
     Browsers let any page open WebSockets to anywhere, and only say which page it was (RFC 6455, section 10.2).
     """
-    if origin is None or origin in allowed:
-        return
-    try:
-        page = urlsplit(origin)
-        own = urlsplit(f"//{host}")
-        port = DEFAULT_PORTS.get(page.scheme)
-        same = page.hostname is not None and (page.hostname, page.port or port) == (own.hostname, own.port or port)
-    except ValueError:
-        same = False
-    if not same:
+    if not (origin is None or origin in allowed or is_own(origin, host)):
         message = f"Pages of `{origin[:200]}` may not connect. Add it to SWITCHBOARD_ALLOWED_ORIGINS if they should."
         raise ApiError(ErrorCode.FORBIDDEN, message)
 

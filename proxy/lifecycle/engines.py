@@ -30,7 +30,7 @@ class Engines:
         self._create = create
         self._configured = self._specs = specs
         self._replicas: dict[str, tuple[Made, ...]] = {}
-        self._replicas = self._made(specs)
+        self._replicas = self.replicas_for(specs)
         self._pipelines: dict[str, Backend] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
@@ -45,6 +45,10 @@ class Engines:
         if spec is None:
             raise Unavailable(f"The engine `{name}` has left the configuration; try again.", retry_after=1)
         return spec
+
+    def configured(self, name: str) -> bool:
+        """Whether there is such an engine, now that the configuration may have changed."""
+        return name in self._configured
 
     def remote(self, name: str) -> bool:
         """Whether the engine runs elsewhere, and loads its models by itself. Raises as spec does."""
@@ -68,13 +72,18 @@ class Engines:
                     await backend.close()
             return self._pipelines[name]
 
-    async def configure(self, specs: Mapping[str, EngineSpec]) -> tuple[str, ...]:
-        """Have these engines from now on. Raises ValueError for one that no backend can be made of; then all is as it was.
+    def replicas_for(self, specs: Mapping[str, EngineSpec]) -> dict[str, tuple[Made, ...]]:
+        """What would serve these remote engines: the replicas there are, where they are as wanted, and new ones.
 
-        A base URL that is as it was keeps its backend; what is no more is for whoever uses it to close. Pipelines that are
-        made, and are configured otherwise now, stay as they are until exchange(): their names are returned.
+        May block: it imports. Raises ValueError for an engine that none can be made of.
         """
-        replicas = await asyncio.to_thread(self._made, specs)
+        return {name: tuple(self._replica(name, spec)) for name, spec in specs.items() if spec.kind in REMOTE}
+
+    def configure(self, specs: Mapping[str, EngineSpec], replicas: dict[str, tuple[Made, ...]]) -> tuple[str, ...]:
+        """Have these engines from now on, and their replicas; those that are no more are for whoever uses them to close.
+
+        Pipelines that are made, and are configured otherwise now, stay as they are until exchange(): their names are returned.
+        """
         stale = {name: self._specs[name] for name in self._pipelines if specs.get(name) != self._specs[name]}
         self._configured, self._specs, self._replicas = specs, {**specs, **stale}, replicas
         return tuple(stale)
@@ -97,10 +106,6 @@ class Engines:
         remote = [made.backend for made in itertools.chain(*self._replicas.values())]
         for backend in (*remote, *self._pipelines.values()):
             await backend.close()
-
-    def _made(self, specs: Mapping[str, EngineSpec]) -> dict[str, tuple[Made, ...]]:
-        """The replicas of every remote engine: those there are, where they are as wanted, and new ones."""
-        return {name: tuple(self._replica(name, spec)) for name, spec in specs.items() if spec.kind in REMOTE}
 
     def _replica(self, name: str, spec: EngineSpec) -> Iterable[Made]:
         here = self._replicas.get(name, ())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ class Floor:
         self._publish = publish
         self._places: dict[Key, Place] = {}
         self._line: set[Place] = set()
+        self._held: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -46,6 +48,8 @@ class Floor:
         if place is None:
             place = self._places[key] = Place(key, entry, remote=remote)
             self._forget()
+        # An engine of this name may be of another kind by now.
+        place.remote = remote
         return place
 
     def places(self) -> list[Place]:
@@ -82,6 +86,20 @@ class Floor:
         """Have a model leave that is served no more; those who wait for it now are served, and then it leaves again."""
         return self._spawn(self._drop(place), f"drop {place.entry.name}")
 
+    @asynccontextmanager
+    async def emptied(self, engine: str) -> AsyncIterator[None]:
+        """Nothing is loaded on an engine, nor begins to be until the block ends: those who want its models wait."""
+        self._held.add(engine)
+        try:
+            there = [place for place in self._places.values() if place.key.engine == engine]
+            leaving = [self.leave(place, "reloading") for place in there if not place.waiting()]
+            if leaving := [task for task in leaving if task is not None]:
+                await asyncio.wait(leaving)
+            yield
+        finally:
+            self._held.discard(engine)
+            self.step()
+
     def let_go(self, place: Place, reason: UnloadReason) -> asyncio.Task[float | None]:
         """Have a loaded model leave once its running requests have ended; the task's result: MB freed, None = not told apart."""
         place.leaving = self._spawn(self._free(place, reason), f"unload {place.entry.name}")
@@ -101,7 +119,8 @@ class Floor:
         if self._closed:
             return
         now = asyncio.get_running_loop().time()
-        waiting = [load for place in self._line if (load := place.waiting())]
+        ready = [place for place in self._line if place.key.engine not in self._held]
+        waiting = [load for place in ready if (load := place.waiting())]
         decision = plan(self.residents(), waiting, self._rules.limits, now)
         for place in self._places.values():
             draining = place.key in decision.drain

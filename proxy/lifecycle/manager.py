@@ -157,6 +157,22 @@ class LifecycleManager:
         """Have every load of the model of this name leave, as it is served no more, once requests that are here have ended."""
         return {self._floor.drop(place) for place in self.places() if place.entry.name == name}
 
+    async def exchange(self, engine: str) -> None:
+        """Have an engine of this process be as it is configured by now, once the requests that run on it have ended.
+
+        Those that come meanwhile wait; if it is configured no more, those that are here are served as before.
+        """
+        if not self._engines.configured(engine):
+            there = [place for place in self.places() if place.key.engine == engine]
+            await asyncio.gather(*(self._floor.drop(place) for place in there), return_exceptions=True)
+        async with self._floor.emptied(engine):
+            await self._engines.exchange(engine)
+
+    def unpin(self, entry: ModelEntry) -> None:
+        """The model is preloaded no more: it stays for as long as any other would."""
+        self.place(entry).pinned = False
+        self._floor.step()
+
     async def reload(self, entry: ModelEntry, compute: Compute | None = None) -> None:
         """Load the model anew, whatever is loaded. Raises Unavailable."""
         place = self.place(entry)

@@ -101,6 +101,7 @@ class Rig:
     backend: SteeredBackend
     machine: Machine
     news: list[News]
+    engines: Engines
 
     async def until(self, fact: Callable[[], bool]) -> None:
         """Wait for a fact."""
@@ -126,7 +127,7 @@ def make_rig(rules: Rules | None = None, facts: Consult = nothing_known, machine
     news: list[News] = []
     engines = Engines(specs, lambda _: backend)
     manager = LifecycleManager(engines, rules or Rules(), publish=news.append, facts=facts, read=machine.room)
-    return Rig(manager, backend, machine, news)
+    return Rig(manager, backend, machine, news, engines)
 
 
 async def used(rig: Rig, *names: str) -> None:
