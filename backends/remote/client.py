@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,12 +23,14 @@ _READ_AHEAD = 256 * 1024
 class Response:
     """A successful (2xx) answer. headers: names in lower case; body: payload bytes as they come, to be iterated once.
 
-    Iterating raises Broken when the answer is cut short and TimedOut when the engine falls silent.
+    Iterating raises Broken when the answer is cut short and TimedOut when the engine falls silent; allow: for how many
+    seconds at most it may from now on.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: AsyncIterator[bytes]
+    allow: Callable[[float], None]
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises Broken when it is longer than `limit` bytes."""
@@ -126,10 +128,11 @@ async def _once(pool: Pool, connection: Connection, answer: Answer, message: Mes
 class _Reading(Answer):
     """An answer that is read piece by piece; settled with its head."""
 
-    __slots__ = ("_error", "_finished", "_parts", "_size", "_wake")
+    __slots__ = ("_error", "_finished", "_idle", "_parts", "_size", "_wake")
 
     def __init__(self, engine: str, method: str, timeouts: Timeouts) -> None:
         super().__init__(engine, method, timeouts)
+        self._idle = timeouts.idle
         self._parts: deque[bytes] = deque()
         self._size = 0
         self._finished = False
@@ -140,7 +143,10 @@ class _Reading(Answer):
         """What was answered."""
         if self.head is None:
             raise RuntimeError("no answer yet")
-        return Response(self.head.status, self.head.headers, self._body())
+        return Response(self.head.status, self.head.headers, self._body(), self._allow)
+
+    def _allow(self, seconds: float) -> None:
+        self._idle = self.limit = min(seconds, self._idle)
 
     def accept(self, head: Head, rest: bytes) -> None:
         self.connection.feed = self._take
@@ -165,7 +171,7 @@ class _Reading(Answer):
     def _take(self, data: bytes) -> None:
         payload = self.decoder.feed(data)
         if payload:
-            self.limit = self._timeouts.idle
+            self.limit = self._idle
             self._parts.append(payload)
             self._size += len(payload)
         if self.decoder.done:

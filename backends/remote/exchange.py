@@ -12,6 +12,7 @@ from backends.remote.framing import Decoder, decoder_for
 from backends.remote.headers import retry_after
 from backends.remote.heads import Head, ProtocolError
 
+FINISHED_FOR = 2.0  # seconds of silence that end a stream which has told its finish, but not its last word
 MAX_REFUSAL = 64 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 

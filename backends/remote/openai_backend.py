@@ -8,13 +8,14 @@ from dataclasses import replace
 import orjson
 
 from backends.base import EngineSpec, Health, ModelSpec, Pulse, RelayOutcome, RelayRequest, Report, Sink
-from backends.errors import BackendError, Broken, Unsupported
+from backends.errors import BackendError, Broken, TimedOut, Unsupported
 from backends.remote.client import RemoteClient, Response
+from backends.remote.exchange import FINISHED_FOR
 from backends.remote.heads import ProtocolError
 from backends.remote.openai_dialect import ChunkDecoder, encode_chat, encode_complete
 from backends.remote.relay import relay
 from backends.remote.sse import SseParser
-from backends.types import Chat, Complete, Event, Json, JsonObject, Request
+from backends.types import Chat, Complete, Event, Finish, Json, JsonObject, Request
 
 OPENAI_ROUTES = frozenset(
     {
@@ -89,10 +90,19 @@ class OpenAIBackend:
             decoder = ChunkDecoder("completion")
         else:
             raise Unsupported(f"Engine {self._name!r} serves chat and completions only.")
+        unfinished = request.sampling.n * (len(request.prompts) if isinstance(request, Complete) else 1)
         async with self._client.request("POST", path, orjson.dumps(body), _JSON) as response:
-            async for chunk in self._chunks(response):
-                for event in decoder.feed(chunk):
-                    yield event
+            try:
+                async for chunk in self._chunks(response):
+                    for event in decoder.feed(chunk):
+                        unfinished -= isinstance(event, Finish)
+                        yield event
+                    if not unfinished:
+                        response.allow(FINISHED_FOR)
+            except TimedOut:
+                # All was said; some engines forget the last word.
+                if unfinished:
+                    raise
 
     def completion(self, request: Complete, model: ModelSpec) -> JsonObject:
         """The body that asks for a completion; engines with more to say than OpenAI's dialect has add to it."""

@@ -10,7 +10,7 @@ from backends.base import RelayOutcome, RelayRequest, Sink
 from backends.errors import BackendError, TimedOut, Unavailable
 from backends.remote import accounting
 from backends.remote.client import RemoteClient
-from backends.remote.exchange import Answer
+from backends.remote.exchange import FINISHED_FOR, Answer
 from backends.remote.framing import LAST_CHUNK, chunk, size_lines, whole_event_chunks
 from backends.remote.headers import forwarded
 from backends.remote.heads import Head, ProtocolError
@@ -19,9 +19,6 @@ from backends.remote.sse import EventGate
 
 HELD_BACK = 256 * 1024  # bytes of an incomplete event that wait for its end; a longer one is let through as it comes
 WRITE_TIMEOUT = 60.0  # seconds for which a client may take nothing before it is given up
-FINISHED_FOR = (
-    2.0  # seconds of silence after which a stream that has told how it ended is over, whatever its last word is
-)
 GAVE_UP = frozenset({"abort", "error", "failed", "cancelled"})  # finish reasons that tell of a failure
 
 LOOK_EVERY = 4  # reads between two looks at the pace and at the client's buffer, on the hot path

@@ -49,6 +49,17 @@ async def test_a_body_cut_short_raises_where_it_is_read(then: str, kind: type[Ex
                 await response.read(100)
 
 
+async def test_what_came_before_broken_framing_is_read_before_it_raises() -> None:
+    sent = head(b"Transfer-Encoding: chunked\r\n") + chunked(b"sound") + b"what?\r\n"
+    async with engine_running(replay(sent, then="hang")) as engine:
+        client = RemoteClient(engine_spec(engine.url))
+        async with client.request("GET", "/") as response:
+            assert await anext(response.body) == b"sound"
+            with pytest.raises(Broken):
+                await anext(response.body)
+        await client.close()
+
+
 async def test_an_error_status_is_raised_on_entering() -> None:
     async with engine_running(replay(json_answer(b"no", b"424 Failed"))) as engine:
         client = RemoteClient(engine_spec(engine.url))

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
 from backends.base import EngineSpec, ModelSpec, Timeouts
-from backends.errors import Broken, Unavailable, Unsupported
+from backends.errors import Broken, TimedOut, Unavailable, Unsupported
 from backends.openai_compatible.backend import OpenAICompatibleBackend
-from backends.types import Chat, Complete, Delta, Event, Finish, Transcribe, Usage
+from backends.types import Chat, Complete, Delta, Event, Finish, Sampling, Transcribe, Usage
 from backends.vllm.backend import VllmBackend
-from tests.backends.remote.rig import engine_running, engine_spec, json_answer, replay, sse_answer
+from tests.backends.remote.rig import chunked, engine_running, engine_spec, head, json_answer, replay, sse_answer
 
 CHAT = Chat(messages=({"role": "user", "content": "hi"},))
 DONE = b"data: [DONE]\n\n"
@@ -49,6 +51,21 @@ async def test_events_of_a_chat() -> None:
         assert events == [Delta(0, "hello"), Finish(0, "stop"), Usage(1, 2)]
         assert engine.requests[0].startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
         assert b'"model":"served"' in engine.requests[0]
+        await backend.close()
+
+
+@pytest.mark.parametrize(("choices", "sound"), [(1, True), (2, False)], ids=["finished", "one of two"])
+async def test_a_forgotten_last_word_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, choices: int, sound: bool
+) -> None:
+    monkeypatch.setattr("backends.remote.openai_backend.FINISHED_FOR", 0.1)
+    stream = replay(head(b"Transfer-Encoding: chunked\r\n"), chunked(HELLO, STOP, USAGE), then="hang")
+    asked = replace(CHAT, sampling=Sampling(n=choices))
+    async with engine_running(stream) as engine:
+        backend = VllmBackend(engine_spec(engine.url, timeouts=Timeouts(idle=0.5)))
+        with nullcontext() if sound else pytest.raises(TimedOut):
+            events = [event async for event in backend.run(ModelSpec(source="m"), asked)]
+            assert events == [Delta(0, "hello"), Finish(0, "stop"), Usage(1, 2)]
         await backend.close()
 
 
