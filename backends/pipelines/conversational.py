@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
-from transformers import BatchEncoding, GenerationConfig
+from transformers import GenerationConfig
 from transformers.pipelines import Pipeline
 from transformers.utils.chat_template_utils import Chat
+
+from backends.inprocess.turns import STOPS, style_of, write
 
 
 class Message(TypedDict):
@@ -48,18 +50,16 @@ class Conversational(Pipeline):  # type: ignore[misc]  # the library has no type
         return {}, generation, after
 
     def preprocess(self, chat: Chat) -> dict[str, object]:
-        """Tokens of the conversation: by the model's template, or each message ended by the end of text."""
+        """Tokens of the conversation: by the model's template, or in plain turns."""
         if self.tokenizer.chat_template is not None:
             tokens = self.tokenizer.apply_chat_template(
                 chat.messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
             )
         else:
-            tokens = self._joined(chat.messages)
+            turns = [(message["role"], message["content"]) for message in chat.messages]
+            text = write(turns, style_of(self.model.config), self.tokenizer.eos_token or "\n")
+            tokens = self.tokenizer(text, return_tensors="pt")
         return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"], "messages": chat.messages}
-
-    def _joined(self, messages: Sequence[Message]) -> BatchEncoding:
-        end = self.tokenizer.eos_token or "\n"
-        return self.tokenizer("".join(message["content"] + end for message in messages), return_tensors="pt")
 
     def _forward(self, inputs: dict[str, object], **generation: object) -> Answered:
         tokens = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
@@ -72,6 +72,9 @@ class Conversational(Pipeline):  # type: ignore[misc]  # the library has no type
         said = self.tokenizer.decode(
             output["answer"][0], skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
         )
+        if self.tokenizer.chat_template is None:
+            for stop in STOPS[style_of(self.model.config)]:
+                said = said.partition(stop)[0]
         messages = [*output["messages"], Message(role="assistant", content=said)]
         return {
             "generated_text": said,

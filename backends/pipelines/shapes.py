@@ -56,6 +56,11 @@ def word_boxes(value: Value, at: str) -> object:
     return [(word, box) for word, box in words]
 
 
+def message(value: Value, at: str) -> object:
+    """What a user says, alone. Returns messages."""
+    return [{"role": "user", "content": text(value, at)}]
+
+
 def past(value: Value, at: str) -> object:
     """A conversation as the hub's API once took it: what was said before, and `text`. Returns messages."""
     known = fields({"text": text}, {"past_user_inputs": many(said, 0), "generated_responses": many(said, 0)})(value, at)

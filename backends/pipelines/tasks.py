@@ -69,7 +69,8 @@ _CONVERSATIONS = read.either(
     (shapes.is_chat, _TALK),
     (read.is_object, shapes.past),
     (lambda value: isinstance(value, list) and all(map(read.is_object, value)), read.many(shapes.past)),
-    words="a list of messages, or a list of such lists",
+    (lambda value: isinstance(value, str | list), read.one_or_many(shapes.message)),
+    words="a list of messages, what a user says as a string, or a list of either",
 )
 _QUESTIONS = read.one_or_many(read.fields({"question": read.text, "context": read.text}))
 _TABLES = read.one_or_many(read.fields({"table": shapes.table, "query": read.one_or_many(read.text)}))

@@ -1,4 +1,4 @@
-"""Any Hugging Face causal language model, in this process, streamed token by token."""
+"""Any Hugging Face language model, in this process, streamed token by token."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from backends.inprocess.executor import Executor, on_loop
 from backends.inprocess.hub import Hub
 from backends.inprocess.memory import give_back
 from backends.inprocess.placement import choose_device
+from backends.inprocess.turns import STOPS
 from backends.transformers.generation import Generation
 from backends.transformers.loading import load
 from backends.transformers.model import Model
@@ -104,7 +105,8 @@ class TransformersBackend:
         written = await self._reader.call(write_prompt, loaded, request, 0)
         text = written if isinstance(written, str) else loaded.decode(written)
         reader = self._long_reader if len(written) > LONG else self._reader
-        return await reader.call(partial(tokenized, text, loaded, whole=isinstance(request, Complete)))
+        whole = isinstance(request, Complete) or loaded.tokenizer.chat_template is None
+        return await reader.call(partial(tokenized, text, loaded, whole=whole))
 
     async def probe(self, model: ModelSpec) -> Request:
         """One token."""
@@ -125,7 +127,8 @@ class TransformersBackend:
             written = await self._reader.call(write_prompt, model, request, number)
             reader = self._long_reader if len(written) > LONG else self._reader
             prompts.append(await reader.call(read_prompt, model, options, request, written))
-        return Plan(model, options, tuple(prompts))
+        plain = isinstance(request, Chat) and model.tokenizer.chat_template is None
+        return Plan(model, options, tuple(prompts), STOPS[model.style] if plain else ())
 
     async def _step(self, generation: Generation) -> list[Event]:
         try:

@@ -1,4 +1,4 @@
-"""A causal LM in memory: its forward pass and its tokens."""
+"""A language model in memory: its forward pass and its tokens."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Protocol, TypedDict
 import torch
 from torch import Tensor
 
+from backends.inprocess.turns import Style
+from backends.transformers.options import Options, room
 from backends.types import Json, JsonObject
 
 
@@ -30,6 +32,7 @@ class Tokenizer(Protocol):
     """What is used of a Hugging Face tokenizer."""
 
     chat_template: str | dict[str, str] | None
+    eos_token: str | None
     is_fast: bool
 
     def __call__(self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool, verbose: bool) -> Encoded:
@@ -53,7 +56,7 @@ class Tokenizer(Protocol):
         """A conversation as the model was trained to read it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A loaded model, shared by all its requests; only one thread at a time may run its network.
 
@@ -61,7 +64,7 @@ class Model:
     ids that end an answer; defaults: the sampling options of its generation_config; anchor: the tokens of an ordinary
     word; cache_name: under which name its forward pass takes and gives the cache; last_only: its arguments to compute
     no logits but the last; stretch: how many tokens of a prompt it reads in one pass, so that a long prompt does not
-    hold up everybody else's next token.
+    hold up everybody else's next token; style: how conversations are written where the tokenizer has no template.
     """
 
     network: torch.nn.Module
@@ -76,12 +79,21 @@ class Model:
     cache_name: str
     last_only: Mapping[str, int]
     stretch: int
+    style: Style
 
     def forward(self, rows: Sequence[Sequence[int]], cache: Cache | None) -> tuple[Tensor, Cache]:
         """Read one more stretch of tokens in each row: (logits after it, float32 [rows, vocabulary]; the cache)."""
         ids = torch.tensor(rows, device=self.device)
         output = self.network(input_ids=ids, use_cache=True, **{self.cache_name: cache}, **self.last_only)
         return output.logits[:, -1].float(), output[self.cache_name]
+
+    def before(self, prompt: Sequence[int]) -> Sequence[int]:
+        """The tokens that an answer to the prompt goes on from."""
+        return prompt
+
+    def room(self, options: Options, prompt: Sequence[int], *, param: str, least: int) -> int:
+        """How many tokens an answer to the prompt may have. Raises Invalid, naming max_tokens or param."""
+        return room(options, prompt=len(prompt), context=self.context, param=param, least=least)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Their text, without special tokens, spelled as it is."""

@@ -85,6 +85,18 @@ def room(options: Options, *, prompt: int, context: int, param: str, least: int 
     return asked
 
 
+def room_apart(options: Options, *, most: int, least: int) -> int:
+    """The same for a model whose answers take no room of the prompt's, and have at most `most` tokens."""
+    asked = options.max_tokens
+    if asked is None:
+        return most if options.default_tokens is None else min(most, options.default_tokens)
+    if not least <= asked <= most:
+        raise Invalid(
+            f"max_tokens is {asked}; this model's answers have from {least} to {most} tokens.", param="max_tokens"
+        )
+    return asked
+
+
 def _check(sampling: Sampling) -> None:
     for name, (low, high, words) in _RANGES.items():
         value = getattr(sampling, name)

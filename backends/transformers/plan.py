@@ -9,7 +9,7 @@ from backends.transformers.choice import Choice
 from backends.transformers.detokenize import Detokenizer
 from backends.transformers.generation import Generation
 from backends.transformers.model import Model
-from backends.transformers.options import Options, room
+from backends.transformers.options import Options
 from backends.transformers.prompts import chat_text, chat_tokens, completion_tokens, refuse_too_long
 from backends.transformers.sampling import Sampler
 from backends.transformers.stopping import StopStrings
@@ -27,11 +27,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What serves one request. Choice index = prompt number * n + sample number."""
+    """What serves one request. Choice index = prompt number * n + sample number; stops: strings that end an answer beside
+    the caller's.
+    """
 
     model: Model
     options: Options
     prompts: tuple[Prompt, ...]
+    stops: tuple[str, ...] = ()
 
     @property
     def prompt_tokens(self) -> int:
@@ -56,12 +59,13 @@ class Plan:
 
     def _choice(self, prompt: Prompt, index: int) -> Choice:
         model, options = self.model, self.options
+        before = model.before(prompt.tokens)
         seed = None if options.seed is None else (options.seed + index % options.n) % 2**63
         return Choice(
             index,
-            sampler=Sampler(options.rules, prompt.tokens, vocabulary=model.vocabulary, seed=seed, device=model.device),
-            detokenizer=Detokenizer(model.decode, prompt.tokens),
-            stops=StopStrings(options.stop),
+            sampler=Sampler(options.rules, before, vocabulary=model.vocabulary, seed=seed, device=model.device),
+            detokenizer=Detokenizer(model.decode, before),
+            stops=StopStrings((*options.stop, *self.stops)),
             ends=model.ends,
             budget=prompt.budget,
             top_logprobs=options.top_logprobs,
@@ -83,7 +87,7 @@ def read_prompt(model: Model, options: Options, request: Chat | Complete, writte
     else:
         tokens = completion_tokens(written, model.tokenizer, model.vocabulary)
     echo = isinstance(request, Complete) and request.echo
-    budget = room(options, prompt=len(tokens), context=model.context, param=_field(request), least=0 if echo else 1)
+    budget = model.room(options, tokens, param=_field(request), least=0 if echo else 1)
     text = written if isinstance(written, str) else model.decode(written)
     return Prompt(tokens, budget, text if echo else "")
 

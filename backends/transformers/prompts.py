@@ -7,6 +7,7 @@ import inspect
 import jinja2
 
 from backends.errors import Invalid, Unsupported
+from backends.inprocess.turns import write
 from backends.transformers.messages import conversation
 from backends.transformers.model import Model, Tokenizer
 from backends.types import Chat, Complete, Json
@@ -65,21 +66,19 @@ def refuse_too_long(prompt: str | tuple[int, ...], model: Model, param: str) -> 
 
 
 def chat_text(request: Chat, model: Model) -> str:
-    """The conversation as the model's chat template writes it, ready for the assistant's turn.
+    """The conversation as the model's chat template writes it, or in plain turns; ready for the assistant's turn.
 
-    tools, there only under tool_choice none, go to the template as vLLM has it. Raises Unsupported for a model without
-    a template, Invalid for what the template refuses and for more messages than the context has tokens.
+    tools, there only under tool_choice none, go to the template as vLLM has it. Raises Invalid for what the template
+    refuses and for more messages than the context has tokens, Unsupported for template arguments without a template.
     """
     tokenizer = model.tokenizer
-    if tokenizer.chat_template is None:
-        raise Unsupported(
-            "This model has no chat template: use /v1/completions, or a model tuned for chat.", param="messages"
-        )
     if len(request.messages) > model.context:
         raise Invalid(
             f"There are {len(request.messages)} messages and the model's context is {model.context} tokens; leave out some.",
             param="messages",
         )
+    if tokenizer.chat_template is None:
+        return _plain_turns(request, model)
     tools = request.tools or None
     args = {"add_generation_prompt": True, **_template_args(request, tokenizer)}
     try:
@@ -96,8 +95,8 @@ def chat_text(request: Chat, model: Model) -> str:
 
 
 def chat_tokens(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The tokens of what the template wrote, which has the tokenizer's own in it. Raises Invalid for half characters."""
-    return _encode(text, tokenizer, param="messages", whole=False)
+    """The tokens of what chat_text wrote; a template has written the tokenizer's own, too. Raises Invalid for half characters."""
+    return _encode(text, tokenizer, param="messages", whole=tokenizer.chat_template is None)
 
 
 def completion_tokens(prompt: str | tuple[int, ...], tokenizer: Tokenizer, vocabulary: int) -> list[int]:
@@ -109,6 +108,15 @@ def completion_tokens(prompt: str | tuple[int, ...], tokenizer: Tokenizer, vocab
     if stranger is not None:
         raise Invalid(f"The prompt has token id {stranger}; this model's are 0 to {vocabulary - 1}.", param="prompt")
     return tokens
+
+
+def _plain_turns(request: Chat, model: Model) -> str:
+    if request.template_args:
+        name = f"chat_template_kwargs.{next(iter(request.template_args))[:100]}"
+        raise Unsupported("This model has no chat template that could read chat_template_kwargs.", param=name)
+    messages = conversation(request.messages, knows_developer=True)
+    turns = [(str(message["role"]), str(message["content"])) for message in messages]
+    return write(turns, model.style, model.tokenizer.eos_token or "\n")
 
 
 def _encode(text: str, tokenizer: Tokenizer, *, param: str, whole: bool) -> list[int]:

@@ -139,6 +139,9 @@ def test_where_media_belong_no_string_is_more_than_base64(task: str, source: str
         ("question-answering", {"question": "q"}),
         ("question-answering", "q"),
         ("conversational", {"text": "a", "past_user_inputs": ["b"]}),
+        ("conversational", ""),
+        ("conversational", ["a", {"text": "b"}]),
+        ("conversational", 1),
         ("fill-mask", "a" * 1_000_001),
         ("fill-mask", ["a" * 1000] * 1001),
         ("decision", {"state": "a"}),
@@ -193,6 +196,11 @@ def test_sounds_as_numbers_and_conversations_as_they_were_once_sent() -> None:
         {"role": "assistant", "content": "b"},
         {"role": "user", "content": "c"},
     ]
+
+
+def test_what_a_user_says_alone_is_a_conversation() -> None:
+    assert read("conversational", "a") == [{"role": "user", "content": "a"}]
+    assert read("conversational", ["a", "b"]) == [[{"role": "user", "content": text}] for text in "ab"]
 
 
 def test_aliases_name_tasks() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from backends.errors import Invalid
+from backends.inprocess import turns
 from backends.pipelines.question_answering import best_spans
 from backends.types import Infer, Json, JsonObject
 from tests.backends.pipelines import tiny
@@ -188,6 +189,11 @@ def test_a_conversation_goes_on(run: Run) -> None:
     assert both == [answer, answer]
     once: Json = {"past_user_inputs": [], "generated_responses": [], "text": "Hello"}
     assert run(NANO / "chat", Infer(task="conversational", inputs=once, params=params)) == answer
+    assert run(NANO / "chat", Infer(task="conversational", inputs="Hello", params=params)) == answer
+    assert run(NANO / "chat", Infer(task="conversational", inputs=["Hello", "Hello"], params=params)) == [
+        answer,
+        answer,
+    ]
 
 
 def test_models_without_a_template_converse(run: Run) -> None:
@@ -196,3 +202,10 @@ def test_models_without_a_template_converse(run: Run) -> None:
     for make in (tiny.gpt2, tiny.bart):
         answer = cast("JsonObject", run(make, Infer(task="conversational", inputs=once, params=params)))
         assert cast("JsonObject", answer["conversation"])["past_user_inputs"] == ["a", "emma"]
+
+
+def test_an_answer_ends_where_the_model_would_speak_for_the_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Infer(task="conversational", inputs="emma", params={"max_new_tokens": 8, "min_length_for_response": 8})
+    whole = str(cast("JsonObject", run(tiny.gpt2, request))["generated_text"])
+    monkeypatch.setitem(turns.STOPS, "named", (whole[3:5],))
+    assert cast("JsonObject", run(tiny.gpt2, request))["generated_text"] == whole[: whole.index(whole[3:5])]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backends.base import ModelSpec
-from backends.errors import Unavailable
+from backends.errors import BackendError, Unavailable, Unsupported
 from backends.inprocess.placement import choose_device
 from backends.transformers.loading import load
 from backends.transformers.model import Model
@@ -59,13 +59,31 @@ def test_a_model_that_keeps_no_cache_is_told(random_model: Callable[[str], Path]
         load(random_model("rwkv"), device="cpu", compute_type="default")
 
 
-@pytest.mark.parametrize("config", [{"model_type": "no_such_architecture"}, {"model_type": "whisper"}])
-def test_a_directory_that_is_no_language_model_is_told(tmp_path: Path, config: dict[str, str]) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config))
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        ("no_such_architecture", Unavailable, "does not load as a language model"),
+        ("whisper", Unsupported, "writes no text"),
+        ("clip", Unsupported, "writes no text"),
+    ],
+)
+def test_a_directory_that_is_no_language_model_is_told(
+    tmp_path: Path, kind: str, error: type[BackendError], words: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
 
-    with pytest.raises(Unavailable, match="does not load as a causal language model") as told:
+    with pytest.raises(error, match=words) as told:
         load(tmp_path, device="cpu", compute_type="default")
     assert str(tmp_path) not in told.value.message, "callers get to see it"
+
+
+def test_a_network_for_another_purpose_writes_no_text(random_model: Callable[[str], Path]) -> None:
+    directory = random_model("gpt2")
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "architectures": ["GPT2ForSequenceClassification"]}))
+
+    with pytest.raises(Unsupported, match="writes no text"):
+        load(directory, device="cpu", compute_type="default")
 
 
 def test_pickled_weights_are_not_read(random_model: Callable[[str], Path]) -> None:
@@ -81,5 +99,5 @@ def test_a_damaged_file_is_told(random_model: Callable[[str], Path]) -> None:
     weights = directory / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
 
-    with pytest.raises(Unavailable, match="does not load as a causal language model"):
+    with pytest.raises(Unavailable, match="does not load as a language model"):
         load(directory, device="cpu", compute_type="default")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.errors import Invalid, Unsupported
+from backends.inprocess.turns import Style
 from backends.transformers.model import Model
 from backends.transformers.prompts import (
     MOST_PROMPTS,
@@ -88,11 +89,32 @@ def test_the_template_opens_the_assistant_s_turn(nano_model: Model) -> None:
     )
 
 
-def test_a_model_without_a_template_is_told_what_to_do(nano_model: Model) -> None:
-    with pytest.raises(Unsupported, match="/v1/completions") as caught:
-        chat_text(chat(), with_template(nano_model, None))
+TURNS: tuple[JsonObject, ...] = (
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": [{"type": "text", "text": "Who are you?"}]},
+)
 
-    assert caught.value.param == "messages"
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("turns", "Be kind.  Hi.  Hello.  Who are you?"),
+        ("ended", "Be kind.<|end|>Hi.<|end|>Hello.<|end|>Who are you?<|end|>"),
+        ("named", "System:\nBe kind.\n\nUser:\nHi.\n\nAssistant:\nHello.\n\nUser:\nWho are you?\n\nAssistant:\n"),
+    ],
+)
+def test_a_model_without_a_template_reads_plain_turns(nano_model: Model, style: Style, text: str) -> None:
+    model = replace(with_template(nano_model, None), style=style)
+    assert chat_text(chat(*TURNS), model) == text
+
+
+def test_without_a_template_nothing_is_told_to_it(nano_model: Model) -> None:
+    with pytest.raises(Unsupported) as caught:
+        chat_text(chat(template_args={"mood": "calm"}), with_template(nano_model, None))
+
+    assert caught.value.param == "chat_template_kwargs.mood"
 
 
 @pytest.mark.parametrize(
