@@ -22,11 +22,29 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthRules:
+    """When a replica of a remote engine is left alone, and for how long. In seconds, but for `failures`.
+
+    failures: in a row until it is ejected; first_pause, longest_pause: until a request tries it again; silence: with requests and
+    without a byte of an answer until it is ejected, None = as long as one of its requests may wait; check: between two looks at
+    one that is out; identity: whether it is asked what it serves before it is used.
+    """
+
+    failures: int = 3
+    first_pause: float = 1.0
+    longest_pause: float = 60.0
+    silence: float | None = None
+    check: float = 2.0
+    identity: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
     """One engine as configured. urls: base URLs without a trailing /v1; empty for pipelines in this process, and for an engine
     that is started here on a port of its own; launch: how that is done, None = it is only watched.
 
-    round_ms: at most so long do events of fast streams wait for each other while many are relayed, 0 = never.
+    round_ms: at most so long do events of fast streams wait for each other while many are relayed, 0 = never; hedge_ms: after so
+    long without an answer a request that may be done twice is sent to a second replica, too, 0 = never.
 
     align_models: language code -> wav2vec2 model that times its words; diarization_model: a pyannote pipeline. Directory or
     hub id each. max_queued_seconds: of audio, accepted and not yet transcribed; max_queued_characters: of text, likewise not
@@ -53,6 +71,8 @@ class EngineSpec:
     diarization_model: str | None = None
     isolation: Literal["thread", "process"] = "thread"
     launch: Launch | None = None
+    health: HealthRules = HealthRules()
+    hedge_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +232,9 @@ class Watched(Protocol):
 
     lists_all: bool
     """Whether a model that the engine does not list is one that it does not serve."""
+
+    def on_drop(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever the engine closes a connection by itself, as one does that ends."""
 
     def pulse(self, now: float) -> Pulse:
         """How it is getting on with its work; now: on the loop's clock."""

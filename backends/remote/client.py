@@ -102,6 +102,10 @@ class RemoteClient:
         """How the work that the engine was given is getting on."""
         return Pulse(self.pool.in_flight, self.pool.sent, self.pool.silence(now))
 
+    def on_drop(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever the engine closes a connection by itself."""
+        self.pool.on_drop = self._asides.on_drop = tell
+
     def cut(self, error: BackendError) -> None:
         """End all of that work with `error`."""
         self.pool.cut(error)

@@ -42,6 +42,9 @@ class Owner(Protocol):
     def forget(self, connection: Connection) -> None:
         """The connection is closed, or is being closed."""
 
+    def dropped(self) -> None:
+        """The engine closed a connection by itself."""
+
 
 class Connection(asyncio.Protocol):
     """A keep-alive HTTP/1.1 client connection, one exchange at a time.
@@ -55,6 +58,7 @@ class Connection(asyncio.Protocol):
         "_heard",
         "_informational",
         "_loop",
+        "_ours",
         "_owner",
         "_paused",
         "_quiet_since",
@@ -69,6 +73,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
         self._loop = loop
+        self._ours = False  # it was us who closed it
         self._exchange: Exchange | None = None
         self._buffer = b""
         self._informational = 0
@@ -98,6 +103,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave_rounds()
         self._owner.forget(self)
+        if not self._ours:
+            self._owner.dropped()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.on_lost(exc is None)
@@ -204,6 +211,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; the exchange hears nothing more."""
+        self._ours = True
         self._exchange = None
         self.feed = self._discard
         self.leave_rounds()
@@ -217,6 +225,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once and let the exchange in progress, if any, find its engine gone."""
+        self._ours = True
         self._transport.abort()
 
     def watch(self, now: float, *, excused: bool = False) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
 import orjson
@@ -74,6 +74,10 @@ class OpenAIBackend:
     def pulse(self, now: float) -> Pulse:
         """How the engine is getting on with its work."""
         return self._client.pulse(now)
+
+    def on_drop(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever the engine closes a connection by itself."""
+        self._client.on_drop(tell)
 
     def cut(self, error: BackendError) -> None:
         """End every request in flight with `error`."""

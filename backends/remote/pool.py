@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -55,6 +55,7 @@ class Pool:
         self._quiet_since = 0.0  # moved on by the time without an exchange
         self._emptied = 0.0  # when the last exchange ended
         self.sent = 0
+        self.on_drop: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Pool {self.url} busy={len(self._busy)} idle={len(self._idle)}>"
@@ -137,6 +138,11 @@ class Pool:
                 self._quiet_since = self._emptied
         elif connection in self._idle:
             self._idle.remove(connection)
+
+    def dropped(self) -> None:
+        """The engine closed a connection by itself: tell whoever wants to know."""
+        if self.on_drop is not None:
+            self.on_drop()
 
     def cut(self, error: BackendError) -> None:
         """End every exchange in progress with `error`, and close its connection."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -89,6 +89,10 @@ class TgiBackend:
     def pulse(self, now: float) -> Pulse:
         """How the engine is getting on with its work."""
         return self._client.pulse(now)
+
+    def on_drop(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever the engine closes a connection by itself."""
+        self._client.on_drop(tell)
 
     def cut(self, error: BackendError) -> None:
         """End every request in flight with `error`."""

@@ -31,8 +31,6 @@ def judged(error: BaseException | None, outcome: RelayOutcome | None = None) -> 
     """
     if error is None and outcome is not None:
         error = outcome.error
-        if error is None and outcome.finish_reason == "abort":
-            return Verdict(End.BROKEN, "it gave up an answer")
     if error is None:
         return WELL
     answered = error.__cause__ if isinstance(error.__cause__, Rejected) else error

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backends.base import HealthRules
+
 ALONE_EVERY = 5.0  # seconds between two trials while no replica serves: longer pauses would spare nobody
 LONGEST_REST = 60.0  # seconds of an engine's Retry-After that are believed
 JITTER = (
@@ -41,15 +43,6 @@ class End(StrEnum):
 
 
 AT_ONCE = frozenset({End.GONE, End.SILENT})  # each request that went there would learn the same, some of them slowly
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """failures: in a row until a replica is ejected; first_pause, longest_pause: seconds until a request tries it again."""
-
-    failures: int = 3
-    first_pause: float = 1.0
-    longest_pause: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,7 @@ class ReplicaHealth:
         "state",
     )
 
-    def __init__(self, rules: Rules = Rules(), draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, rules: HealthRules, draw: Callable[[], float] = random.random) -> None:
         self.rules = rules
         self.state = State.SERVING
         self.serving = True

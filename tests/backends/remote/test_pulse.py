@@ -135,3 +135,23 @@ async def test_cutting_ends_streams_with_an_error_of_their_own_and_closes_their_
         writer.close()
         await asyncio.wait_for(engine.quiet.wait(), 1)
         assert proxy.client.pulse(now()).in_flight == 0
+
+
+async def test_an_engine_that_closes_a_connection_by_itself_is_told_of_and_what_we_close_is_not() -> None:
+    dropped: list[bool] = []
+
+    async def script(peer: Peer) -> None:
+        if engine.requests[-1].startswith(b"POST"):
+            await peer.send(json_answer(b"{}", fields=b"Connection: close\r\n"))
+        else:
+            await peer.send(json_answer(b"{}"))
+            peer.writer.close()
+
+    async with client_of(script) as (engine, client):
+        client.on_drop(lambda: dropped.append(True))
+        await answered(client)
+        assert not dropped
+        await answered(client, "GET")
+        await asyncio.wait_for(engine.quiet.wait(), 1)
+        await asyncio.sleep(0.01)
+        assert dropped == [True]

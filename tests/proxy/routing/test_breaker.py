@@ -53,7 +53,6 @@ def test_each_way_to_fail(error: BaseException | None, end: End) -> None:
 
 def test_an_answer_that_broke_off_counts_although_nothing_was_raised() -> None:
     assert judged(None, RelayOutcome(error=Broken("x"))).end is End.BROKEN
-    assert judged(None, RelayOutcome(finish_reason="abort")).end is End.BROKEN
     assert judged(None, RelayOutcome(finish_reason="stop")).end is End.OK
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pytest import approx
 
+from backends.base import HealthRules
 from proxy.routing.health import (
     ALONE_EVERY,
     AT_ONCE,
@@ -16,12 +17,11 @@ from proxy.routing.health import (
     LONGEST_REST,
     End,
     ReplicaHealth,
-    Rules,
     State,
     admitted,
 )
 
-RULES = Rules(failures=3, first_pause=1.0, longest_pause=60.0)
+RULES = HealthRules(failures=3, first_pause=1.0, longest_pause=60.0)
 FAILURES = [End.GONE, End.SILENT, End.TIMEOUT, End.BROKEN, End.STATUS]
 
 
