@@ -22,6 +22,7 @@ from proxy.http.body import PATIENCE
 from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
+from proxy.http.operators import Operators
 from proxy.http.server import Refuse
 from proxy.http.sessions import SESSIONS
 from proxy.http.users import make_users
@@ -87,13 +88,14 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
             lifecycle.drop(name)
 
     live = LiveRegistry(registry, database, serve)
-    keys = Keys(key.get_secret_value() for key in settings.api_keys)
+    keys = Keys((key.get_secret_value() for key in settings.api_keys), registry.keys.values())
+    operators = Operators((key.get_secret_value() for key in settings.admin_keys), alone=settings.loopback and not keys)
 
     watch = observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format))
     render = render_errors(dialect_of, traffic.was_cut)
     app = web.Application(
         client_max_size=int(settings.max_body_mb * 1e6),
-        middlewares=[watch, render, authenticate(keys, dialect_of)],
+        middlewares=[watch, render, authenticate(keys, operators.check, dialect_of)],
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics
@@ -101,7 +103,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[EVENTS] = events
     app[DATABASE] = database
     app[REFUSE] = Refuse(watch, render, ops.CONTRACT.render_error)
-    app[USERS] = make_users(settings)
+    app[USERS] = make_users(settings, keys)
     app[PATIENCE] = settings.body_seconds
     app[STARTED] = int(time.time())
     app[CATALOG] = shelf
@@ -114,7 +116,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
         Stored(database, STORE),
         Chosen(lambda: dispatcher.router, lifecycle),
         shelf.open,
-        keyed=bool(settings.api_keys),
+        keyed=bool(keys),
         idle=settings.session_idle_seconds,
         most=settings.max_sessions,
     )

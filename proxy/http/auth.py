@@ -1,46 +1,83 @@
-"""Who may come in: bearer keys, looked up by digest so that the time taken tells nothing about a key."""
+"""Who may come in, and how urgently: bearer keys, looked up by digest so that the time taken tells nothing about a key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import sha256
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from proxy.errors import ApiError, ErrorCode
+from proxy.caller import ANYONE, PRIORITIES, ApiKey, Caller, Priority, digest
+from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.http.dialect import DialectOf, Handler
+from proxy.http.observe import CALL
 from proxy.http.websocket import bearer_of
+
+Check: TypeAlias = Callable[[web.Request, "str | None"], None]
+
+PRIORITY = "X-Switchboard-Priority"
 
 
 class Keys:
-    """The accepted API keys; none at all means that the door is open."""
+    """The accepted API keys; none at all means that the door is open.
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._digests = frozenset(_digest(key) for key in keys)
+    plain: keys without a name, which are numbered, and whose priority is normal; named: those of the configuration file.
+    """
 
-    def check(self, authorization: str | None) -> None:
-        """Let the bearer of a known key pass. Raises UNAUTHORIZED."""
-        if not self._digests:
-            return
+    def __init__(self, plain: Iterable[str], named: Iterable[ApiKey] = ()) -> None:
+        self._plain = {
+            digest(key): Caller(f"#{number}", highest=Priority.NORMAL) for number, key in enumerate(plain, 1)
+        }
+        self.accept(named)
+
+    def __bool__(self) -> bool:
+        return bool(self._callers)
+
+    def accept(self, named: Iterable[ApiKey]) -> None:
+        """From now on, accept these beside the plain ones, and no others."""
+        self._callers = {**self._plain, **{each.key: each.caller for each in named}}
+
+    def check(self, authorization: str | None) -> Caller:
+        """Whose key this is. Raises UNAUTHORIZED."""
+        if not self._callers:
+            return ANYONE
         scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or _digest(key.strip()) not in self._digests:
+        caller = self._callers.get(digest(key.strip())) if scheme.lower() == "bearer" else None
+        if caller is None:
             problem = "Incorrect API key" if authorization else "No API key"
             raise ApiError(
                 ErrorCode.UNAUTHORIZED,
                 f"{problem} provided. Send one of the server's keys as `Authorization: Bearer KEY`.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        return caller
 
 
-def authenticate(keys: Keys, dialect_of: DialectOf) -> Middleware:
-    """The middleware that asks for a key on every path that is not public in its contract."""
+def asking(caller: Caller, word: str) -> Caller:
+    """The caller with the priority that its header asks for. Raises INVALID, or FORBIDDEN where it may not have that."""
+    priority = PRIORITIES.get(word)
+    if priority is None:
+        raise invalid(PRIORITY, f"{word[:40]!r} is none of {', '.join(PRIORITIES)}")
+    if priority < caller.highest:
+        message = f"This key may ask for `{caller.highest!s}` at most, not for `{PRIORITY}: {word}`."
+        raise ApiError(ErrorCode.FORBIDDEN, message, param=PRIORITY)
+    return caller.asking(priority)
+
+
+def authenticate(keys: Keys, operators: Check, dialect_of: DialectOf) -> Middleware:
+    """The middleware that asks for a key on every path that is not public in its contract; for an operator's on their paths."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         dialect = dialect_of(request.path)
-        if request.path not in dialect.public and not dialect.own_users:
-            keys.check(authorization(request))
+        caller = ANYONE
+        if dialect.operators and request.path.startswith(dialect.operators):
+            operators(request, authorization(request))
+        elif request.path not in dialect.public and not dialect.own_users:
+            caller = keys.check(authorization(request))
+        wanted = request.headers.get(PRIORITY)
+        request[CALL].caller = caller if wanted is None else asking(caller, wanted)
         return await handler(request)
 
     return middleware
@@ -49,7 +86,3 @@ def authenticate(keys: Keys, dialect_of: DialectOf) -> Middleware:
 def authorization(request: web.Request) -> str | None:
     """What a request says of its right to come in; browsers' WebSockets say it in their subprotocol."""
     return request.headers.get(hdrs.AUTHORIZATION) or bearer_of(request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL))
-
-
-def _digest(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -24,13 +24,13 @@ class Users(Protocol):
         """Stop what goes on in the background."""
 
 
-def make_users(settings: Settings) -> Users:
-    """What the settings say: JSON Web Tokens, else API keys, else, on loopback alone, anyone."""
+def make_users(settings: Settings, keys: Keys) -> Users:
+    """What the settings say: JSON Web Tokens, else API keys where there are any, else, on loopback alone, anyone."""
     if settings.jwt_secret is not None or settings.jwt_jwks is not None:
         # PyJWT with its cryptography takes 10 MB: only who is asked for tokens pays that.
         return cast("Users", import_module("proxy.http.tokens").make_tokens(settings))
-    if settings.api_keys:
-        return KeyHolders(Keys(key.get_secret_value() for key in settings.api_keys))
+    if keys:
+        return KeyHolders(keys)
     return Anyone() if settings.loopback else Nobody()
 
 

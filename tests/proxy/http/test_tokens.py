@@ -20,6 +20,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.tokens import Tokens, make_tokens
+from proxy.http.auth import Keys
 from proxy.http.users import LOCAL_USER, bearer, make_users
 from proxy.settings import Settings
 
@@ -233,14 +234,14 @@ def test_the_scheme_is_read_in_any_case() -> None:
 
 
 async def test_without_tokens_the_door_decides() -> None:
-    anyone = make_users(Settings())
+    anyone = make_users(Settings(), Keys(()))
     assert await anyone.user("your-token-here") == LOCAL_USER
-    holders = make_users(Settings.model_validate({"api_keys": "one,two", "listen": "0.0.0.0:8080"}))
+    holders = make_users(Settings(), Keys(("one", "two")))
     named = {await holders.user("one"), await holders.user("two"), LOCAL_USER}
     assert len(named) == 3
     for user in named:
         assert "`sub`" in await refusal(by_secret(), hs256(sub=user)), "no token makes anyone one of them"
-    nobody = make_users(Settings.model_validate({"listen": "0.0.0.0:8080", "open_without_keys": True}))
+    nobody = make_users(Settings.model_validate({"listen": "0.0.0.0:8080", "open_without_keys": True}), Keys(()))
     for users, token in ((holders, "three"), (nobody, "one")):
         with pytest.raises(ApiError) as caught:
             await users.user(token)
