@@ -43,12 +43,17 @@ class _Refused(Exception):
 
 def load_registry(settings: Settings) -> Registry:
     """Engines and models from the settings' file, and default models for speech and translation. Raises ConfigError."""
-    path = settings.config or Path("switchboard.toml")
+    path = configuration(settings)
     if path.is_file():
         return _with_default_models(read_registry(path, settings), settings)
     if settings.config is not None:
         raise ConfigError(f"{path}: no such file (SWITCHBOARD_CONFIG names it)")
     return _with_default_models(Registry(engines=_builtin_engines(settings)), settings)
+
+
+def configuration(settings: Settings) -> Path:
+    """The configuration file, which need not exist where the settings name none."""
+    return settings.config or Path("switchboard.toml")
 
 
 def read_registry(path: Path, settings: Settings) -> Registry:
@@ -80,6 +85,7 @@ def _build(file: FileTable, base: Path, settings: Settings) -> Registry:
         defaults=_defaults(file.defaults, models),
         limits={table.name: table.max_in_flight for table in file.engines if table.max_in_flight is not None},
         keys=_keys(file.keys, settings),
+        drained=frozenset(table.name for table in file.engines if table.drain),
     )
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
+from backends.base import EngineSpec
 from proxy.registry.models import Registry
 
+SECRETS = frozenset({"key", "command"})
 UNSEEN = "(not shown)"
 Name = TypeVar("Name", bound=str)
 NO_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -54,12 +56,22 @@ class Diff:
 def diff(old: Registry, new: Registry) -> Diff:
     """What it takes to get from the old registry to the new one. Secrets are named, and never shown."""
     return Diff(
-        engines=_changes(old.engines, new.engines),
+        engines=_changes(_engines(old), _engines(new)),
         models=_changes({each.name: each for each in old.models}, {each.name: each for each in new.models}),
         defaults=_changes(old.defaults, new.defaults),
         limits=_changes(old.limits, new.limits),
         keys=_changes(old.keys, new.keys),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    spec: EngineSpec
+    drain: bool
+
+
+def _engines(registry: Registry) -> dict[str, _Engine]:
+    return {name: _Engine(spec, name in registry.drained) for name, spec in registry.engines.items()}
 
 
 def _changes(old: Mapping[Name, object], new: Mapping[Name, object]) -> Changes:
@@ -72,7 +84,7 @@ def _changes(old: Mapping[Name, object], new: Mapping[Name, object]) -> Changes:
 
 
 class _Leaf(NamedTuple):
-    """A plain value. secret: it may be a key, or part of an environment that holds one."""
+    """A plain value. secret: it may be a key, or hold one as environments and commands do."""
 
     value: object
     secret: bool = False
@@ -96,7 +108,13 @@ ABSENT = _Leaf(None)
 def _differences(old: object, new: object) -> tuple[str, ...]:
     before, after = dict(_leaves(old)), dict(_leaves(new))
     pairs = ((path, before.get(path, ABSENT), after.get(path, ABSENT)) for path in dict.fromkeys([*before, *after]))
-    return tuple(f"{'.'.join(path)}: {was} -> {now}".removeprefix(": ") for path, was, now in pairs if was != now)
+    return tuple(f"{_named(path)}{was} -> {now}" for path, was, now in pairs if was != now)
+
+
+def _named(path: tuple[str, ...]) -> str:
+    """Where a value stands, as the file says it."""
+    within = [part for part in path if part != "spec"]
+    return f"{'.'.join(within)}: " if within else ""
 
 
 def _leaves(
@@ -105,7 +123,7 @@ def _leaves(
     """Every plain value within, by where it stands: `timeouts.idle`."""
     if is_dataclass(value):
         for each in fields(value):
-            yield from _leaves(getattr(value, each.name), (*path, each.name), secret=secret or each.name == "key")
+            yield from _leaves(getattr(value, each.name), (*path, each.name), secret=secret or each.name in SECRETS)
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield from _leaves(item, (*path, str(name)), secret=True)

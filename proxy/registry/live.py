@@ -125,9 +125,8 @@ class LiveRegistry:
         await self._changed()
         return self._listing(left.rows, left.changed)
 
-    async def configure(self, registry: Registry) -> None:
-        """Serve another configuration from now on, and the same rows beside it."""
-        talking = await asyncio.to_thread(_talking, registry)
+    def configure(self, registry: Registry, talking: frozenset[str]) -> None:
+        """Serve another configuration from now on, and the same rows beside it. talking: as talking() says of it."""
         now, before = self._clock(), self._configured
         models = configured_models(registry, now, talking)
         self._configured = {
@@ -145,8 +144,8 @@ class LiveRegistry:
 
     async def start(self) -> None:
         """Serve the rows that are there, and go on looking for changes."""
-        talking = await asyncio.to_thread(_talking, self._registry)
-        self._configured = configured_models(self._registry, self._since, talking)
+        made_for_chats = await asyncio.to_thread(talking, self._registry)
+        self._configured = configured_models(self._registry, self._since, made_for_chats)
         self._known = dict(self._configured)
         self._looking = asyncio.create_task(self._keep_looking(), name="look for changed models")
         first = asyncio.create_task(self._look(), name="read models")
@@ -218,7 +217,10 @@ def _aliases(registry: Registry) -> dict[str, str]:
     return {alias: entry.name for entry in registry.models for alias in entry.aliases}
 
 
-def _talking(registry: Registry) -> frozenset[str]:
-    """Models for text in directories of this machine that come with a template for chats: they are asked, not continued."""
+def talking(registry: Registry) -> frozenset[str]:
+    """Models for text in directories of this machine that come with a template for chats: they are asked, not continued.
+
+    It looks for files.
+    """
     local = (entry for entry in registry.models if entry.task == "text" and is_directory(entry.spec.source))
     return frozenset(entry.name for entry in local if Path(entry.spec.source, "chat_template.jinja").is_file())

@@ -51,7 +51,8 @@ class Registry:
     """All engines and models. defaults: the model of each task that serves when a request names none.
 
     retired: names of models that are registered, and served no more; limits: engine -> requests that each replica of it serves
-    at once (0 = no limit), where the configuration says; keys: the API keys of the configuration, by name.
+    at once (0 = no limit), where the configuration says; keys: the API keys of the configuration, by name; drained: engines that
+    take no new requests.
     """
 
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Registry:
     retired: frozenset[str] = frozenset()
     limits: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
+    drained: frozenset[str] = frozenset()
 
     def in_process(self, entry: ModelEntry) -> bool:
         """Whether the model runs here, not on an engine elsewhere."""

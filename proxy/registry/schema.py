@@ -38,6 +38,7 @@ class EngineTable(_Strict):
     key_env: str | None = None
     timeouts: TimeoutsTable = TimeoutsTable()
     launch: LaunchTable = LaunchTable()
+    drain: bool = False
     device: Literal["auto", "cpu", "cuda"] | None = None
     compute_type: str | None = None
     max_batch: int | None = Field(None, ge=1)
@@ -51,8 +52,8 @@ class EngineTable(_Strict):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError(f"{url!r} is not an http:// or https:// URL")
-            if parts.query or parts.fragment or parts.username:
-                raise ValueError(f"{url!r} must be a bare base URL; give credentials as `key` or `key_env`")
+            if parts.query or parts.fragment or "@" in parts.netloc:
+                raise ValueError("it must be a bare base URL; give credentials as `key` or `key_env`")
         return value
 
     @model_validator(mode="after")

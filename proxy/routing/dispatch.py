@@ -29,7 +29,7 @@ class Dispatcher:
         self._engines = engines
         self._lifecycle = lifecycle
         self._traffic = traffic
-        self.fleet = Fleet(engines, router.registry.engines)
+        self.fleet = Fleet(engines, router.registry)
 
     async def close(self) -> None:
         """Close what only waited for its last request."""
@@ -38,7 +38,7 @@ class Dispatcher:
     def serve_from(self, registry: Registry) -> None:
         """Models or engines have come or gone: requests from now on find those of this registry."""
         self.router = Router(registry)
-        self.fleet.serve_from(registry.engines)
+        self.fleet.serve_from(registry)
 
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""
@@ -144,15 +144,21 @@ class Dispatcher:
                     raise
 
     def _current(self, entry: ModelEntry) -> ModelEntry:
-        """The model as it is served by now: its engine may have left since it was looked up. Raises as resolve does."""
-        known = entry.engine in self.router.registry.engines
-        return entry if known else self.router.resolve(entry.name, entry.task)
+        """The model as it is served by now: its engine may have left since it was looked up.
+
+        Raises as resolve does, or Unavailable when it is drained.
+        """
+        if entry.engine not in self.router.registry.engines:
+            entry = self.router.resolve(entry.name, entry.task)
+        if entry.engine in self.fleet.drained and not self._engines.remote(entry.engine):
+            raise _drained(entry)
+        return entry
 
     def _open(self, entry: ModelEntry) -> list[Choice]:
         """The replicas that may get the request. Raises Unavailable when none takes new ones."""
         candidates = [choice for choice in self.fleet.candidates(entry) if not choice.replica.draining]
         if not candidates:
-            raise Unavailable(f"The engine behind `{entry.name}` is drained: it takes no new requests.", retry_after=5)
+            raise _drained(entry)
         return candidates
 
     def _next(self, candidates: list[Choice]) -> Choice:
@@ -163,6 +169,10 @@ class Dispatcher:
         choice.replica.away_until = asyncio.get_running_loop().time() + SKIPPED_FOR
         candidates.remove(choice)
         return bool(candidates)
+
+
+def _drained(entry: ModelEntry) -> Unavailable:
+    return Unavailable(f"The engine behind `{entry.name}` is drained: it takes no new requests.", retry_after=5)
 
 
 def _relays(choice: Choice, method: str, path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from backends.base import Backend, Relay
 from proxy.lifecycle.engines import Engines, Made
-from proxy.registry.models import ModelEntry, Target
+from proxy.registry.models import ModelEntry, Registry, Target
 
 SKIPPED_FOR = 3.0  # seconds for which a replica that refused a connection is left alone while others may be tried
 
@@ -60,24 +60,37 @@ class Choice(NamedTuple):
 
 
 class Fleet:
-    """Owner of the replicas. leaving: those that are configured no more, and end what they have begun."""
+    """Owner of the replicas. drained: engines that take no new requests, those of this process among them.
 
-    def __init__(self, engines: Engines, names: Collection[str]) -> None:
+    leaving: replicas that are configured no more, and end what they have begun.
+    """
+
+    def __init__(self, engines: Engines, registry: Registry) -> None:
         self._engines = engines
         self._replicas: dict[str, tuple[Replica, ...]] = {}
+        self.drained: set[str] = set()
+        self._drained_by_file: frozenset[str] = frozenset()
         self.leaving: dict[Replica, asyncio.Task[None]] = {}
         self._turn = 0
-        self.serve_from(names)
+        self.serve_from(registry)
 
-    def serve_from(self, names: Collection[str]) -> None:
-        """Engines have come, gone or changed. A replica that is as it was stays; one that is no more is closed when it is idle."""
+    def serve_from(self, registry: Registry) -> None:
+        """Engines have come, gone or changed. A replica that is as it was stays; one that is no more is closed when it is idle.
+
+        What was drained, or not, by hand stays so, too, unless the configuration says otherwise than it did.
+        """
+        names = registry.engines
         before = self._replicas
         self._replicas = {
             name: tuple(
-                _kept(made, before.get(name, ())) or _replica(name, made) for made in self._engines.replicas(name)
+                _kept(made, before.get(name, ())) or self._replica(name, made) for made in self._engines.replicas(name)
             )
             for name in names
         }
+        for engine in registry.drained ^ self._drained_by_file:
+            self.drain(engine, draining=engine in registry.drained)
+        self._drained_by_file = registry.drained
+        self.drained &= {*names}
         for replica in {*chain(*before.values())} - {*chain(*self._replicas.values())}:
             replica.draining = True
             self.leaving[replica] = asyncio.create_task(self._leave(replica), name=f"close {replica.name}")
@@ -87,6 +100,24 @@ class Fleet:
         for replica, task in [*self.leaving.items()]:
             task.cancel()
             await replica.backend.close()
+
+    def drain(self, engine: str, replica: str | None = None, *, draining: bool = True) -> None:
+        """Have an engine, or one replica of it, take no new requests; or take them again."""
+        if not draining:
+            self.drained.discard(engine)
+        elif replica is None:
+            self.drained.add(engine)
+        for each in self.replicas(engine):
+            if replica in (None, each.name):
+                each.draining = draining
+
+    def replicas(self, engine: str) -> tuple[Replica, ...]:
+        """The replicas of an engine; none of one in this process."""
+        return self._replicas.get(engine, ())
+
+    def _replica(self, engine: str, made: Made) -> Replica:
+        url, relay = made.spec.urls[0], _as_relay(made.backend)
+        return Replica(made.spec.name, engine, url, made.backend, relay, draining=engine in self.drained)
 
     async def _leave(self, replica: Replica) -> None:
         await replica.emptied()
@@ -111,10 +142,6 @@ class Fleet:
 
 def _kept(made: Made, before: Iterable[Replica]) -> Replica | None:
     return next((replica for replica in before if replica.backend is made.backend), None)
-
-
-def _replica(engine: str, made: Made) -> Replica:
-    return Replica(made.spec.name, engine, made.spec.urls[0], made.backend, _as_relay(made.backend))
 
 
 def _as_relay(backend: object) -> Relay | None:

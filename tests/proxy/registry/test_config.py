@@ -83,7 +83,8 @@ def test_everything_a_file_can_say(config: Path) -> None:
         ("first_byte = 9.5", "first_byte = -1", r":8: engines\.0\.timeouts\.first_byte: "),
         ("first_byte = 9.5", "first_bite = 1", r":8: engines\.0\.timeouts\.first_bite: Extra inputs"),
         ("http://10.0.0.1:8000/v1", "10.0.0.1:8000", r":4: engines\.0\.urls: '10.0.0.1:8000' is not an http"),
-        ("http://10.0.0.1:8000/v1", "http://u:p@h", r":4: engines\.0\.urls: .*bare base URL"),
+        ("http://10.0.0.1:8000/v1", "http://u:p@h", r":4: engines\.0\.urls: it must be a bare base URL"),
+        ("http://10.0.0.1:8000/v1", "http://:p@h", r":4: engines\.0\.urls: it must be a bare base URL"),
         ('key_env = "GPU_KEY"', 'key_env = "NO_KEY"', r":5: engines\.0\.key_env: the environment has no NO_KEY"),
         ('key_env = "GPU_KEY"', 'key_env = "GPU_KEY"\nkey = "x"', r":1: engines\.0: give `key` or `key_env`"),
         ('urls = ["http://10.0.0.1:8000/v1", "http://10.0.0.2:8000/"]', "", r":1: engines\.0: .* needs a `url`"),
@@ -134,6 +135,11 @@ def test_a_remote_model_may_transcribe_or_listen(config: Path) -> None:
     config.write_text(GOOD.replace("served_as", 'task = "text"\naudio = true\nserved_as'))
     listener, ears, pythia = read_registry(config, Settings()).models
     assert (listener.task, listener.audio, ears.audio, pythia.audio) == ("text", True, False, False)
+
+
+def test_an_engine_may_be_drained(config: Path) -> None:
+    config.write_text(GOOD.replace('device = "cpu"', 'device = "cpu"\ndrain = true'))
+    assert read_registry(config, Settings()).drained == {"speech"}
 
 
 @pytest.mark.parametrize("line", ['task = "transcription"', "audio = true"])

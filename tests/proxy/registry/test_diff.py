@@ -100,6 +100,10 @@ def test_fields_are_told_as_they_were_and_are(spec: EngineSpec, said: str) -> No
     assert diff(OLD, replace(OLD, engines={"gpu": spec})).engines.changed == {"gpu": (said,)}
 
 
+def test_draining_is_told_of_the_engine() -> None:
+    assert diff(OLD, replace(OLD, drained=frozenset({"gpu"}))).words() == ["engine gpu: drain: false -> true"]
+
+
 def test_words() -> None:
     speech = ModelEntry(name="ears", engine="speech", spec=ModelSpec(source="tiny"), task="transcription", preload=True)
     new = Registry(

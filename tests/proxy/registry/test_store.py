@@ -268,13 +268,13 @@ async def test_another_configuration_is_served_beside_the_same_rows(database: Da
     await live.start()
     await live.add(Model(model_id="a", name="A", model_type="translation", added=START))
     barn = ModelEntry(name="barn", engine="transformers", spec=ModelSpec(source="t"), task="text", aliases=("shed",))
-    await live.configure(replace(CONFIGURED, models=(HOUSE, barn)))
+    live.configure(replace(CONFIGURED, models=(HOUSE, barn)), frozenset())
     assert [entry.name for entry in served[-1].models] == ["house", "barn", "a"]
     house, shed = await live.get("house"), await live.known("shed")
     assert house is not None and shed is not None
     assert shed.model_id == "barn" and house.added < shed.added
     assert await live.add(replace(shed, source="registry")) is False
-    await live.configure(replace(CONFIGURED, models=(barn,)))
+    live.configure(replace(CONFIGURED, models=(barn,)), frozenset())
     assert [entry.name for entry in served[-1].models] == ["barn", "a"]
     assert not live.is_configured("house") and await live.get("house") is None
     await live.close()
@@ -289,7 +289,7 @@ async def test_rows_stay_served_when_the_configuration_changes_while_the_databas
     await live.start()
     await live.add(Model(model_id="a", name="A", model_type="translation", added=START))
     await gate.shut()
-    await live.configure(replace(CONFIGURED, models=()))
+    live.configure(replace(CONFIGURED, models=()), frozenset())
     assert [entry.name for entry in served[-1].models] == ["a"]
     gate.open()
     await live.close()
