@@ -8,14 +8,16 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
-from backends.base import EngineSpec, Health, ModelSpec, Pulse, Report
+from backends.base import EngineSpec, Gauges, Health, ModelSpec, Pulse, Report
 from backends.errors import BackendError, Broken, Rejected, TimedOut, Unsupported
 from backends.remote.client import RemoteClient, Response
 from backends.remote.heads import ProtocolError
+from backends.remote.prometheus import metrics_text
 from backends.remote.sse import SseParser
 from backends.tgi.chat import encode_chat
 from backends.tgi.errors import status_error
 from backends.tgi.fanout import merged
+from backends.tgi.gauges import read_gauges
 from backends.tgi.plan import Generation, best, chooses_best, counted, generations
 from backends.tgi.tokens import prompt_body, read_tokens
 from backends.types import Chat, Complete, Event, JsonObject, Request, Tokenized
@@ -60,6 +62,10 @@ class TgiBackend:
         if "max_total_tokens" not in info:
             return Health(ok=False, reason=f"Engine {self._name!r} is not a TGI server: check its `urls`.")
         return Health(ok=True)
+
+    async def gauges(self) -> Gauges:
+        """Its queue and its batch; both are told of once it had a first request."""
+        return read_gauges(await metrics_text(self._client), self._name)
 
     async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
         """Serve a Chat or a Complete; closing the generator closes the engine's connections.

@@ -7,10 +7,12 @@ from http import HTTPStatus
 
 import orjson
 
-from backends.base import ModelSpec
-from backends.errors import Broken, Rejected, Unsupported
+from backends.base import Gauges, ModelSpec
+from backends.errors import BackendError, Broken, Rejected, Unsupported
 from backends.remote.openai_backend import OPENAI_ROUTES, OpenAIBackend
+from backends.remote.prometheus import metrics_text
 from backends.types import Chat, Complete, Json, JsonObject, Tokenized
+from backends.vllm.gauges import read_gauges
 from backends.vllm.pieces import pieces
 
 DISCARDED = 2  # the level of sleep after which nothing is left of the weights
@@ -61,6 +63,10 @@ class VllmBackend(OpenAIBackend):
         )
         return Tokenized(text, found, context if isinstance(context, int) else None)
 
+    async def gauges(self) -> Gauges:
+        """Its requests, its cache and its adapters, of all its ranks together."""
+        return read_gauges(await metrics_text(self._client), self._name)
+
     async def sleep(self, level: int) -> None:
         """Needs VLLM_SERVER_DEV_MODE=1 and --enable-sleep-mode. vLLM on a CPU says yes and stays as it is."""
         await self._tell(f"/sleep?level={level}")
@@ -73,6 +79,15 @@ class VllmBackend(OpenAIBackend):
             await self._tell("/wake_up?tags=kv_cache")
         else:
             await self._tell("/wake_up")
+
+    async def sleeping(self) -> bool:
+        """False, too, without VLLM_SERVER_DEV_MODE."""
+        try:
+            async with self._client.request("GET", "/is_sleeping") as response:
+                said = orjson.loads(await response.read(_MAX_SAID))
+        except (BackendError, orjson.JSONDecodeError):
+            return False
+        return isinstance(said, dict) and said.get("is_sleeping") is True
 
     async def load_adapter(self, model: ModelSpec) -> None:
         """Needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora."""
