@@ -17,9 +17,10 @@ from backends.pipelines.tasks import find
 from backends.types import Task
 from proxy.caller import PRIORITIES, ApiKey, Caller, digest
 from proxy.registry.launching import launch_of, local
-from proxy.registry.models import ModelEntry, Registry
+from proxy.registry.models import ModelEntry, PolicyName, Registry
 from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, KeyTable, ModelTable
-from proxy.registry.toml_lines import Location, line_of
+from proxy.registry.serving import check_fallbacks, engines_of, targets_of
+from proxy.registry.toml_lines import Location, Refused, line_of
 from proxy.settings import Settings
 
 TASKS: dict[str, Task] = {"whisper": "transcription", "translation": "translation", "pipelines": "pipeline"}
@@ -32,13 +33,6 @@ LOCAL = ("device", "compute_type", "max_batch", "max_wait_ms")
 
 class ConfigError(Exception):
     """The file is refused; each line of the message reads `file:line: field: what is wrong`."""
-
-
-class _Refused(Exception):
-    def __init__(self, where: Location, message: str) -> None:
-        super().__init__(message)
-        self.where = where
-        self.message = message
 
 
 def load_registry(settings: Settings) -> Registry:
@@ -67,7 +61,7 @@ def read_registry(path: Path, settings: Settings) -> Registry:
     except ValidationError as error:
         found = [(item["loc"], item["msg"].removeprefix("Value error, ")) for item in error.errors()]
         raise ConfigError("\n".join(_located(path, text, where, message) for where, message in found)) from error
-    except _Refused as error:
+    except Refused as error:
         raise ConfigError(_located(path, text, error.where, error.message)) from error
 
 
@@ -78,7 +72,10 @@ def _located(path: Path, text: str, where: Location, message: str) -> str:
 def _build(file: FileTable, base: Path, settings: Settings) -> Registry:
     engines = _engines(file, base, settings)
     _refuse_shared_names(file.models)
-    models = tuple(_model(model, number, engines, base) for number, model in enumerate(file.models))
+    models = tuple(
+        _model(model, number, engines, file.routing.policy, base) for number, model in enumerate(file.models)
+    )
+    check_fallbacks(models)
     return Registry(
         engines=engines,
         models=models,
@@ -122,9 +119,9 @@ def _engines(file: FileTable, base: Path, settings: Settings) -> dict[str, Engin
     seen: set[str] = set()
     for number, table in enumerate(file.engines):
         if table.name in seen:
-            raise _Refused(("engines", number, "name"), f"another engine is named {table.name!r}")
+            raise Refused(("engines", number, "name"), f"another engine is named {table.name!r}")
         if table.name in builtin and table.kind != table.name:
-            raise _Refused(("engines", number, "name"), f"{table.name!r} is the built-in engine of that kind")
+            raise Refused(("engines", number, "name"), f"{table.name!r} is the built-in engine of that kind")
         seen.add(table.name)
         engine = _engine(table, number, settings)
         engines[table.name] = replace(engine, launch=_launch(engine, number, file, base))
@@ -139,7 +136,7 @@ def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
     if table.key_env is not None:
         key = os.environ.get(table.key_env)
         if not key:
-            raise _Refused(("engines", number, "key_env"), f"the environment has no {table.key_env}")
+            raise Refused(("engines", number, "key_env"), f"the environment has no {table.key_env}")
     urls = (table.url,) if table.url else table.urls
     return EngineSpec(
         name=table.name,
@@ -155,14 +152,14 @@ def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
 
 def _launch(engine: EngineSpec, number: int, file: FileTable, base: Path) -> Launch | None:
     """How the engine is started here, to serve the models that the file gives it."""
-    served = [model for model in file.models if model.engine == engine.name]
-    names = tuple(model.served_as or model.name for model in served if model.adapter is None)
-    adapters = any(model.adapter is not None for model in served)
+    served = [(model, name) for model in file.models if (name := model.name_on(engine.name)) is not None]
+    names = tuple(name for model, name in served if model.adapter is None)
+    adapters = any(model.adapter is not None for model, _ in served)
     try:
         return launch_of(file.engines[number].launch, engine.kind, engine.key, names, adapters=adapters, base=base)
     except KeyError as error:
         where = ("engines", number, "launch", "env_from")
-        raise _Refused(where, f"the environment has no {error.args[0]}") from error
+        raise Refused(where, f"the environment has no {error.args[0]}") from error
 
 
 def _keys(tables: tuple[KeyTable, ...], settings: Settings) -> dict[str, ApiKey]:
@@ -171,16 +168,16 @@ def _keys(tables: tuple[KeyTable, ...], settings: Settings) -> dict[str, ApiKey]
     seen = {digest(key.get_secret_value()): "in SWITCHBOARD_API_KEYS" for key in settings.api_keys}
     for number, table in enumerate(tables):
         if table.name in keys:
-            raise _Refused(("keys", number, "name"), f"another key is named {table.name!r}")
+            raise Refused(("keys", number, "name"), f"another key is named {table.name!r}")
         field = "key_env" if table.key is None else "key"
         secret = os.environ.get(table.key_env or "") if table.key is None else table.key.get_secret_value()
         if not secret:
-            raise _Refused(("keys", number, field), f"the environment has no {table.key_env}")
+            raise Refused(("keys", number, field), f"the environment has no {table.key_env}")
         if not secret.isascii() or secret.split() != [secret]:
-            raise _Refused(("keys", number, field), "headers carry it: write it in ASCII, without white space")
+            raise Refused(("keys", number, field), "headers carry it: write it in ASCII, without white space")
         digested = digest(secret)
         if digested in seen:
-            raise _Refused(("keys", number, field), f"the same key is {seen[digested]}, too")
+            raise Refused(("keys", number, field), f"the same key is {seen[digested]}, too")
         seen[digested] = f"named {table.name!r}"
         priority = PRIORITIES[table.priority]
         caller = Caller(table.name, priority, priority, table.weight, table.max_in_flight)
@@ -194,61 +191,74 @@ def _refuse_shared_names(tables: tuple[ModelTable, ...]) -> None:
         for field, names in (("name", (table.name,)), ("aliases", table.aliases)):
             for name in names:
                 if name in seen:
-                    raise _Refused(("models", number, field), f"{name!r} is already a model or an alias")
+                    raise Refused(("models", number, field), f"{name!r} is already a model or an alias")
                 seen.add(name)
 
 
-def _model(table: ModelTable, number: int, engines: dict[str, EngineSpec], base: Path) -> ModelEntry:
-    engine = engines.get(table.engine)
-    if engine is None:
-        known = ", ".join(sorted(engines))
-        raise _Refused(("models", number, "engine"), f"there is no engine named {table.engine!r} (known: {known})")
-    remote = engine.kind in REMOTE
-    if remote and (table.source or table.revision):
-        field = "source" if table.source else "revision"
-        raise _Refused(("models", number, field), f"is for models in this process; a {engine.kind} takes `served_as`")
-    if not remote and table.served_as:
-        raise _Refused(("models", number, "served_as"), "is for remote engines; a model in this process takes `source`")
-    if table.adapter is not None and engine.kind != "vllm":
-        raise _Refused(("models", number, "adapter"), f"is for engines of kind vllm, not {engine.kind}")
-    _refuse_hearing(table, number, engine)
-    if table.max_queued is not None and not (remote or table.max_in_flight):
-        raise _Refused(("models", number, "max_queued"), "needs `max_in_flight`: without it nothing waits here")
-    source = (table.served_as or table.name) if remote else local(table.source or table.name, base)
+def _model(
+    table: ModelTable, number: int, engines: dict[str, EngineSpec], policy: PolicyName, base: Path
+) -> ModelEntry:
+    serving = engines_of(table, number, engines)
+    for engine in serving:
+        _refuse_unfit(table, number, engine)
+    engine, remote = serving[0], serving[0].kind in REMOTE
+    source = table.name_on(engine.name) or table.name if remote else local(table.source or table.name, base)
+    spec = ModelSpec(
+        source=source,
+        revision=table.revision,
+        task=_pipeline_task(table, number, engine),
+        adapter=None if table.adapter is None else local(table.adapter, base),
+        name=table.name,
+    )
     return ModelEntry(
         name=table.name,
-        engine=table.engine,
-        spec=ModelSpec(
-            source=source,
-            revision=table.revision,
-            task=_pipeline_task(table, number, engine),
-            adapter=None if table.adapter is None else local(table.adapter, base),
-            name=table.name,
-        ),
+        engine=engine.name,
+        spec=spec,
         task=TASKS.get(engine.kind) or REMOTE_TASKS[table.task],
         aliases=table.aliases,
         preload=table.preload,
         audio=table.audio,
+        targets=targets_of(table, number, spec),
+        fallbacks=table.fallbacks,
+        policy=table.policy or policy,
         max_in_flight=table.max_in_flight,
         max_queued=table.max_queued,
     )
+
+
+def _refuse_unfit(table: ModelTable, number: int, engine: EngineSpec) -> None:
+    """What a model says of itself must fit each of its engines."""
+    remote = engine.kind in REMOTE
+    if remote and (table.source or table.revision):
+        field = "source" if table.source else "revision"
+        raise Refused(("models", number, field), f"is for models in this process; a {engine.kind} takes `served_as`")
+    if not remote and table.policy:
+        message = "is for models on engines elsewhere, which may have several replicas"
+        raise Refused(("models", number, "policy"), message)
+    if not remote and (table.served_as or any(each.served_as for each in table.engines)):
+        raise Refused(("models", number, "served_as"), "is for remote engines; a model in this process takes `source`")
+    if table.adapter is not None and engine.kind != "vllm":
+        raise Refused(("models", number, "adapter"), f"is for engines of kind vllm, not {engine.kind}")
+    _refuse_hearing(table, number, engine)
+    if table.max_queued is not None and not (remote or table.max_in_flight):
+        raise Refused(("models", number, "max_queued"), "needs `max_in_flight`: without it nothing waits here")
 
 
 def _refuse_hearing(table: ModelTable, number: int, engine: EngineSpec) -> None:
     """Only engines that take audio over OpenAI's API may be said to do so."""
     for field, hears in (("task", table.task == "transcription"), ("audio", table.audio)):
         if hears and engine.kind not in HEARING:
-            raise _Refused(
+            raise Refused(
                 ("models", number, field), f"is for engines of kind {' and '.join(HEARING)}, not {engine.kind}"
             )
     if engine.kind == "pipelines":
         return
     if table.task not in REMOTE_TASKS:
-        raise _Refused(("models", number, "task"), f"{table.task!r} is none of text, transcription")
+        raise Refused(("models", number, "task"), f"{table.task!r} is none of text, transcription")
     if table.task == "text" and engine.kind in TASKS:
-        raise _Refused(("models", number, "task"), f"a {engine.kind} engine does {TASKS[engine.kind]}")
+        raise Refused(("models", number, "task"), f"a {engine.kind} engine does {TASKS[engine.kind]}")
     if table.audio and table.task == "transcription":
-        raise _Refused(("models", number, "audio"), "is for models that chat; this one transcribes")
+        raise Refused(("models", number, "audio"), "is for models that chat; this one transcribes")
 
 
 def _pipeline_task(table: ModelTable, number: int, engine: EngineSpec) -> str | None:
@@ -257,12 +267,12 @@ def _pipeline_task(table: ModelTable, number: int, engine: EngineSpec) -> str | 
         return None
     if table.task is None:
         if table.preload:
-            raise _Refused(("models", number, "preload"), "needs a `task`: a pipeline is made for one")
+            raise Refused(("models", number, "preload"), "needs a `task`: a pipeline is made for one")
         return None
     try:
         return find(table.task).name
     except BackendError as error:
-        raise _Refused(("models", number, "task"), error.message) from error
+        raise Refused(("models", number, "task"), error.message) from error
 
 
 def _defaults(table: DefaultsTable, models: tuple[ModelEntry, ...]) -> dict[Task, str]:
@@ -277,7 +287,7 @@ def _defaults(table: DefaultsTable, models: tuple[ModelEntry, ...]) -> dict[Task
         if name is None:
             continue
         if tasks.get(name) != task:
-            raise _Refused(("defaults", task), f"no model named {name!r} does {task}")
+            raise Refused(("defaults", task), f"no model named {name!r} does {task}")
         defaults[task] = name
     return defaults
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from backends import REMOTE
 from backends.base import EngineSpec, ModelSpec
 from backends.types import Task
 from proxy.caller import ApiKey
 
+PolicyName: TypeAlias = Literal[
+    "balanced", "least_in_flight", "power_of_two", "prefix_aware", "round_robin", "session_affinity"
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One engine that serves a model, and what that engine calls it.
 
-    priority: those with the lowest number serve while any of them can; weight: its share among those of one priority.
+    priority: those with the lowest number serve while any of them can; weight: its share of the requests among those of one
+    priority, None = all of their replicas are chosen from as one.
     """
 
     engine: str
     spec: ModelSpec
-    weight: float = 1.0
+    weight: float | None = None
     priority: int = 0
 
 
@@ -30,7 +36,7 @@ class ModelEntry:
 
     audio: a model for text that also listens; max_in_flight: requests it serves at once, max_queued: that wait for it, None = as
     many as its engines and the settings allow; targets: the engines that serve it, empty = the one engine alone; fallbacks:
-    models that serve in its place when none of its engines can.
+    models that serve in its place when none of its engines can; policy: how a replica is chosen.
     """
 
     name: str
@@ -42,6 +48,7 @@ class ModelEntry:
     audio: bool = False
     targets: tuple[Target, ...] = ()
     fallbacks: tuple[str, ...] = ()
+    policy: PolicyName = "balanced"
     max_in_flight: int | None = None
     max_queued: int | None = None
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 from backends import REMOTE
 from backends.base import Timeouts
 from proxy.registry.launching import LaunchTable
+from proxy.registry.models import PolicyName
 
 BATCHING = ("whisper", "translation")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
@@ -91,8 +92,20 @@ class EngineTable(_Strict):
             raise ValueError(f"an engine of kind {self.kind} needs a `url`")
 
 
+class ServingTable(_Strict):
+    """One of a model's `engines`. served_as: the model's name there; weight: its share of the requests; priority: 0 = the first."""
+
+    name: Name
+    served_as: Name | None = None
+    weight: float | None = Field(None, gt=0, le=1e6)
+    priority: int = Field(0, ge=0, le=1000)
+
+
 class ModelTable(_Strict):
     """One `[[models]]` table. served_as: the name on a remote engine; source: hub id or local directory.
+
+    engine: what serves it, or engines: all that do; fallbacks: models that step in when none of them can; policy: how a replica
+    is chosen, None = as `[routing]` has it.
 
     task: what a model of a remote engine does, text if nothing is said; for pipelines, the Hugging Face task that is asked of it;
     audio: it does text, and listens to speech in chats; adapter: a LoRA adapter, directory or hub id as its vLLM sees it, that
@@ -100,7 +113,10 @@ class ModelTable(_Strict):
     """
 
     name: Name
-    engine: Name
+    engine: Name | None = None
+    engines: tuple[ServingTable, ...] = ()
+    fallbacks: tuple[Name, ...] = ()
+    policy: PolicyName | None = None
     served_as: str | None = None
     source: str | None = None
     revision: str | None = None
@@ -111,6 +127,25 @@ class ModelTable(_Strict):
     adapter: str | None = Field(None, min_length=1)
     max_in_flight: int | None = Field(None, ge=1)
     max_queued: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ModelTable:
+        if bool(self.engine) == bool(self.engines):
+            raise ValueError("give the `engine` that serves it, or `engines`, where several do")
+        return self
+
+    def name_on(self, engine: str) -> str | None:
+        """What a remote engine calls it, None where it does not serve it."""
+        if self.engine is not None:
+            return (self.served_as or self.name) if engine == self.engine else None
+        found = next((each for each in self.engines if each.name == engine), None)
+        return None if found is None else found.served_as or self.served_as or self.name
+
+
+class RoutingTable(_Strict):
+    """`[routing]`: how a replica is chosen for a request, where a model says nothing else."""
+
+    policy: PolicyName = "balanced"
 
 
 class DefaultsTable(_Strict):
@@ -145,3 +180,4 @@ class FileTable(_Strict):
     engines: tuple[EngineTable, ...] = ()
     models: tuple[ModelTable, ...] = ()
     defaults: DefaultsTable = DefaultsTable()
+    routing: RoutingTable = RoutingTable()

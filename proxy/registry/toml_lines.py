@@ -1,4 +1,4 @@
-"""At which line of a TOML text does a field stand? For error messages only: tomllib does not say."""
+"""At which line of a TOML text does a field stand that is refused? tomllib does not say."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import re
 from typing import TypeAlias
 
 Location: TypeAlias = "tuple[str | int, ...]"
+
+
+class Refused(Exception):
+    """What stands at a place of the file cannot be."""
+
+    def __init__(self, where: Location, message: str) -> None:
+        super().__init__(message)
+        self.where = where
+        self.message = message
+
 
 _HEADER = re.compile(r"^\s*(\[\[|\[)\s*([\w.\-\"' ]+?)\s*\]")
 _KEY = re.compile(r"^\s*[\"']?([\w\-]+)[\"']?\s*(?:\.[^=]*)?=")

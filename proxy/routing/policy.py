@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-PolicyName: TypeAlias = Literal[
-    "balanced", "least_in_flight", "power_of_two", "prefix_aware", "round_robin", "session_affinity"
-]
+from proxy.registry.models import PolicyName
 
 # The constants were chosen in the simulator (tests/sim); docs/routing.md has what they give.
 
