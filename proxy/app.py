@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 from functools import lru_cache
@@ -16,7 +17,8 @@ from proxy.captions.closing import Closing
 from proxy.chats.chats import CHAT_STORE, Chats
 from proxy.contract import contract_of
 from proxy.contracts import CONTRACTS, ops, tgi
-from proxy.events.bus import Bus
+from proxy.events.bus import SERVERS, Bus, first_number
+from proxy.events.replicas import Replicas
 from proxy.http.auth import Keys, authenticate
 from proxy.http.body import PATIENCE
 from proxy.http.dialect import Dialect
@@ -61,7 +63,7 @@ from proxy.sessions.chosen import Chosen
 from proxy.sessions.sessions import STORE, Sessions
 from proxy.settings import Settings
 from proxy.storage.database import Database, Stored
-from proxy.storage.location import locate
+from proxy.storage.location import Location, Postgres, locate
 
 
 def build_app(settings: Settings, registry: Registry, create: Create = backends.create) -> web.Application:
@@ -71,9 +73,9 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     def dialect_of(path: str) -> Dialect:
         return contract_of(path, CONTRACTS)
 
-    # Counted from the clock: no event of an earlier process has such a number, so those who resume learn of the gap.
-    events = Bus(first=int(time.time() * 1000))
-    database = Database(locate(settings))
+    events = Bus(first_number(int(time.time() * 1000), secrets.randbelow(SERVERS)), SERVERS)
+    place = locate(settings)
+    database = Database(place)
     traffic = Traffic()
     metrics = Metrics(traffic.in_flight)
     engines = Engines(registry.engines, create)
@@ -121,7 +123,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
         most=settings.max_sessions,
     )
     app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
-    app[CLOSING] = Closing(app[CAPTIONER], events.publish)
+    _tell_of_sessions(app, place)
     app[CHATS] = Chats(Stored(database, CHAT_STORE))
     metrics.watch("switchboard_listeners", "WebSockets that hear events.", lambda: events.listeners)
     metrics.watch("switchboard_caption_streams", "Audio streams captioned live.", lambda: app[CAPTIONER].streams)
@@ -135,6 +137,15 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app.on_cleanup.append(lambda app: app[USERS].close())
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
     return app
+
+
+def _tell_of_sessions(app: web.Application, place: Location) -> None:
+    """How the end of a session is told; proxies on one PostgreSQL database hear of each other's events, models' too."""
+    app[CLOSING] = Closing(app[CAPTIONER], app[EVENTS].publish)
+    if isinstance(place, Postgres):
+        replicas = Replicas(place, app[EVENTS], Closing(app[CAPTIONER], app[EVENTS].hear))
+        app.on_startup.append(lambda _: replicas.start())
+        app.on_cleanup.append(lambda _: replicas.stop())
 
 
 async def _run_engines(app: web.Application, engines: Engines, lifecycle: LifecycleManager) -> AsyncIterator[None]:

@@ -13,8 +13,18 @@ from proxy.events.values import Event, SessionClosed
 
 ROOM = 512
 """Events that may wait for one listener."""
+SERVERS = 2048
+"""Between two numbers of one process, so that those of another, which began elsewhere, lie between them."""
 PACED = 4096
 """Subjects whose pace is remembered at once; more than there are models."""
+
+
+def first_number(milliseconds: int, server: int) -> int:
+    """The seq with which a process begins, SERVERS apart from each next; JavaScript's numbers hold it until 2109.
+
+    Counted from the clock (since 1970), no event of an earlier process has it. server: any of SERVERS, by chance.
+    """
+    return milliseconds * SERVERS + server
 
 
 class Listener:
@@ -60,24 +70,27 @@ class Listener:
 class Bus:
     """Owner of the listeners and of the past. Everything happens on the event loop's thread.
 
-    first: the seq of the first event; one that no earlier process can have reached lets those who come back after a restart
-    know that they missed something. now, wall: seconds.
+    first: the seq of the first event; step: between two. Numbers that no other process gives let those who come back after a
+    restart, or to another proxy, know that they missed something. now: nanoseconds; wall: seconds.
     """
 
     def __init__(
         self,
         first: int = 1,
+        step: int = 1,
         *,
         room: int = ROOM,
         now: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._past = Past(first)
+        self._past = Past(first, step)
+        self._step = step
         self._room = room
         self._now = now
         self._wall = wall
         self._listeners: dict[str | None, set[Listener]] = {}
         self._told: dict[tuple[str, str], int] = {}
+        self._others: list[Callable[[Record], None]] = []
 
     @property
     def seq(self) -> int:
@@ -94,18 +107,18 @@ class Bus:
 
         corr: the id of the message or request that it answers.
         """
-        mono_ns = self._now()
-        if event.pace and not self._due(event, mono_ns):
-            return
-        record = Record(self._past.last + 1, sid, event, self._wall(), mono_ns, corr)
-        self._past.add(record)
-        groups = list(self._listeners) if sid is None else [sid]
-        for group in groups:
-            members = self._listeners.get(group, set())
-            # Whoever loses an event would not know what it knows: it leaves, and may come back to resume.
-            self._set(group, {listener for listener in members if listener.put(record)})
-        if sid is not None and isinstance(event, SessionClosed):
-            self._past.forget(sid)
+        record = self._told_here(event, sid, corr, self._wall())
+        if record is not None:
+            for tell in self._others:
+                tell(record)
+
+    def hear(self, event: Event, sid: str | None = None, corr: str | None = None, wall: float | None = None) -> None:
+        """As publish, for what happened at another proxy: it is told here alone. wall: when it happened, None = now."""
+        self._told_here(event, sid, corr, self._wall() if wall is None else wall)
+
+    def also_tell(self, tell: Callable[[Record], None]) -> None:
+        """Have whatever is published here passed on, too. tell: must not wait."""
+        self._others.append(tell)
 
     @contextmanager
     def listen(self, sid: str | None) -> Iterator[Listener]:
@@ -122,6 +135,21 @@ class Bus:
         missed = self._past.after(after, listener.sid)
         listener.begin_with(missed.records)
         return missed
+
+    def _told_here(self, event: Event, sid: str | None, corr: str | None, wall: float) -> Record | None:
+        mono_ns = self._now()
+        if event.pace and not self._due(event, mono_ns):
+            return None
+        record = Record(self._past.last + self._step, sid, event, wall, mono_ns, corr)
+        self._past.add(record)
+        groups = list(self._listeners) if sid is None else [sid]
+        for group in groups:
+            members = self._listeners.get(group, set())
+            # Whoever loses an event would not know what it knows: it leaves, and may come back to resume.
+            self._set(group, {listener for listener in members if listener.put(record)})
+        if sid is not None and isinstance(event, SessionClosed):
+            self._past.forget(sid)
+        return record
 
     def _set(self, sid: str | None, members: set[Listener]) -> None:
         if members:

@@ -73,16 +73,21 @@ class Ring:
 
 
 class Past:
-    """The rings of all sessions, and the one of what concerns everybody. first: the seq before which nothing is known."""
+    """The rings of all sessions, and the one of what concerns everybody.
 
-    def __init__(self, first: int, *, ring: int = RING, most: int = MOST) -> None:
+    first: the seq before which nothing is known; step: between two.
+    """
+
+    def __init__(self, first: int, step: int = 1, *, ring: int = RING, most: int = MOST) -> None:
         self._size = ring
         self._most = most
         self._count = 0
-        self._everybody = Ring(ring, first - 1)
+        self._first = first
+        self._step = step
+        self._everybody = Ring(ring, first - step)
         self._rings: OrderedDict[str, Ring] = OrderedDict()
-        self._forgotten = first - 1
-        self.last = first - 1
+        self._forgotten = first - step
+        self.last = first - step
 
     def add(self, record: Record) -> None:
         """Keep a record; its seq is higher than all before."""
@@ -108,7 +113,7 @@ class Past:
         forgotten = self._everybody.forgotten
         if sid is not None:
             forgotten = max(forgotten, self._forgotten if own is None else own.forgotten)
-        if seq > self.last:
+        if seq > self.last or (seq > 0 and (seq - self._first) % self._step):
             return Missed((), gap=True)  # a place in another server's events, or in none
         found = chain(self._everybody.after(seq), [] if own is None else own.after(seq))
         return Missed(tuple(sorted(found, key=lambda record: record.seq)), gap=seq < forgotten)

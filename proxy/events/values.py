@@ -137,6 +137,15 @@ class SessionClosed(Event):
     reason: CloseReason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsMissed(Event):
+    """Events of other proxies may never have come here. since: the time from when on, ISO 8601."""
+
+    kind: ClassVar[str] = "events.missed"
+
+    since: str
+
+
 # --------------------------------------------------------------------------- captions
 
 

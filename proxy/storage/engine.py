@@ -6,26 +6,24 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-import asyncpg
 from sqlalchemy import Connection, event, exc, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from proxy.errors import ApiError
 from proxy.storage.errors import StorageUnavailable
 from proxy.storage.location import Location, Postgres
+from proxy.storage.postgres import CONNECT_SECONDS, NO_CONNECTION, connect
 from proxy.storage.tables import REVISION
 
 BUSY_SECONDS = 5
-CONNECT_SECONDS = 5.0
-STATEMENT_SECONDS = 10.0
 CONNECTIONS = 5
 
-# What may come in place of a connection; drivers do not agree on whose errors those are.
-_NO_CONNECTION = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, exc.TimeoutError)
+_NO_CONNECTION = (*NO_CONNECTION, exc.TimeoutError)
 # Classes of SQLSTATE: connection, deadlock, resources, intervention, system, internal.
 _PASSING = frozenset({"08", "40", "53", "57", "58", "XX"})
 _READ_ONLY = "25006"  # a standby that has not been promoted yet
@@ -100,24 +98,9 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _postgres(location: Postgres) -> AsyncEngine:
-    # The driver reads the URL, not SQLAlchemy: it knows all that libpq knows (sslmode, passfile, several hosts).
-    async def connect() -> asyncpg.Connection:
-        try:
-            return await asyncpg.connect(
-                location.url,
-                timeout=CONNECT_SECONDS,
-                command_timeout=STATEMENT_SECONDS,
-                server_settings={"application_name": "switchboard"},
-            )
-        except (ValueError, OverflowError):
-            # Said without the driver's words, which may quote the password.
-            raise asyncpg.InterfaceError(
-                "SWITCHBOARD_DATABASE_URL cannot be read: look at its host, port and options"
-            ) from None
-
     return create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connect,
+        async_creator=partial(connect, location),
         hide_parameters=True,
         pool_pre_ping=True,
         pool_size=CONNECTIONS,

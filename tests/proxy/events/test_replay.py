@@ -65,6 +65,21 @@ def test_nothing_is_forgotten_while_there_is_room(history: list[tuple[str | None
         assert not past.after(0, sid).gap
 
 
+@given(st.integers(1, 40), st.integers(0, 400))
+def test_a_place_that_another_server_gave_is_told_from_ones_own(count: int, after: int) -> None:
+    first, step = 101, 8
+    past = Past(first, step)
+    own = [first + number * step for number in range(count)]
+    for seq in own:
+        past.add(Record(seq, None, SessionClosed(reason="deleted"), 0.0, 0))
+    missed = past.after(after, None)
+    if after == 0 or after in [*own, first - step]:
+        assert [record.seq for record in missed.records] == [seq for seq in own if seq > after]
+        assert missed.gap == (after == 0)
+    else:
+        assert missed.gap and (not missed.records or after < first)
+
+
 def test_partials_do_not_push_out_what_stays() -> None:
     past = Past(1, ring=3)
     past.add(Record(1, "a", SessionClosed(reason="deleted"), 0.0, 0))

@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 
 from proxy.errors import ErrorCode
 from proxy.storage import engine
+from proxy.storage import postgres as postgres_connection
 from proxy.storage.database import Database
 from proxy.storage.errors import StorageUnavailable
 from proxy.storage.location import Postgres, SqliteFile
@@ -31,7 +32,8 @@ async def gate(postgres: Cluster) -> AsyncIterator[Gate]:
 async def behind_gate(gate: Gate, postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """A database on the other side of it, with little patience."""
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(engine, "STATEMENT_SECONDS", 0.5)
+    monkeypatch.setattr(postgres_connection, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(postgres_connection, "STATEMENT_SECONDS", 0.5)
     url = urlsplit(postgres.create())
     database = Database(Postgres(url._replace(netloc=f"{url.username}@127.0.0.1:{gate.port}").geturl()))
     yield database

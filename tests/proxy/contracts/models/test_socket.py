@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import delete
 
 from proxy.contracts.models import conversation, socket
+from proxy.events.bus import SERVERS
 from proxy.events.values import LoadStarted
 from proxy.keys import DATABASE, EVENTS, TRAFFIC
 from proxy.sessions.sessions import Sessions
@@ -190,9 +191,9 @@ async def test_what_was_missed_is_told_after_reconnecting() -> None:
             assert welcome["seq"] == read
             assert welcome["data"]["resume"] == {"requested": read, "replayed": 2, "gap": False}
             seqs = [(await client.next())["seq"] for _ in range(2)]
-            assert seqs == [read + 1, read + 3]
+            assert seqs == [read + SERVERS, read + 3 * SERVERS]
             door.app[EVENTS].publish(STARTED)
-            assert (await client.next())["seq"] == read + 4
+            assert (await client.next())["seq"] == read + 4 * SERVERS
 
 
 async def test_an_event_in_a_thousand_is_not_missed_while_connections_come_and_go() -> None:
@@ -215,7 +216,7 @@ async def test_an_event_in_a_thousand_is_not_missed_while_connections_come_and_g
                     read = (await client.next())["seq"]
                     got.append(read)
         await publishing
-        assert got == list(range(begin + 1, begin + 121))
+        assert got == list(range(begin + SERVERS, begin + 121 * SERVERS, SERVERS))
 
 
 async def test_after_a_restart_there_is_a_gap() -> None:
@@ -238,9 +239,9 @@ async def test_saying_hello_again_begins_anew() -> None:
     async with world() as door, door.greeted() as client:
         begin = door.app[EVENTS].seq
         door.app[EVENTS].publish(STARTED)
-        assert (await client.next())["seq"] == begin + 1
+        assert (await client.next())["seq"] == begin + SERVERS
         assert (await client.hello(begin))["seq"] == begin
-        assert (await client.next())["seq"] == begin + 1
+        assert (await client.next())["seq"] == begin + SERVERS
 
 
 # --------------------------------------------------------------------------- what is wrong
