@@ -176,6 +176,9 @@ class Sleeping(Protocol):
     async def wake(self, level: int) -> None:
         """Serve again, after a sleep at this level. Raises BackendError."""
 
+    async def sleeping(self) -> bool:
+        """Whether it sleeps, as it says itself; False where it says nothing."""
+
 
 @runtime_checkable
 class Adapting(Protocol):

@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     memory_pressure: float = Field(
         0.8, gt=0, le=1, description="Share of the memory in use beyond which models that nobody uses are unloaded."
     )
+    memory_budget_mb: float | None = Field(
+        None,
+        gt=0,
+        description="MB of GPU memory that models and engines started here may hold together (empty = all; without a GPU, of RAM).",
+    )
 
     stream_round_ms: float = Field(
         20.0,

@@ -11,6 +11,8 @@ from typing import TypeAlias
 from backends import REMOTE
 from backends.base import Backend, EngineSpec, Health
 from backends.errors import Unavailable
+from backends.launch import Launch
+from proxy.lifecycle.ports import Ports
 
 Create: TypeAlias = Callable[[EngineSpec], Backend]
 
@@ -28,6 +30,7 @@ class Engines:
 
     def __init__(self, specs: Mapping[str, EngineSpec], create: Create) -> None:
         self._create = create
+        self._ports = Ports()
         self._configured = self._specs = specs
         self._replicas: dict[str, tuple[Made, ...]] = {}
         self._replicas = self.replicas_for(specs)
@@ -49,6 +52,11 @@ class Engines:
     def configured(self, name: str) -> bool:
         """Whether there is such an engine, now that the configuration may have changed."""
         return name in self._configured
+
+    def launch(self, name: str) -> Launch | None:
+        """How the engine is started here; None where it is not, or is configured no more."""
+        spec = self._specs.get(name)
+        return None if spec is None else spec.launch
 
     def remote(self, name: str) -> bool:
         """Whether the engine runs elsewhere, and loads its models by itself. Raises as spec does."""
@@ -106,10 +114,11 @@ class Engines:
         remote = [made.backend for made in itertools.chain(*self._replicas.values())]
         for backend in (*remote, *self._pipelines.values()):
             await backend.close()
+        self._ports.close()
 
     def _replica(self, name: str, spec: EngineSpec) -> Iterable[Made]:
         here = self._replicas.get(name, ())
-        for wanted in by_url(spec, [made.spec for made in here]):
+        for wanted in by_url(self._ports.addressed(spec), [made.spec for made in here]):
             there = next((made for made in here if made.spec == wanted), None)
             yield there or Made(wanted, self._create(wanted))
 

@@ -1,33 +1,33 @@
-"""Does a load fit? What it needs is looked up, what there is measured, and spare models leave for it."""
+"""Does a load fit? What it needs is looked up, and what there is measured."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Iterable
 
 from backends.base import EngineSpec, ModelSpec, placed
-from backends.errors import NoDevice, NotCached
+from backends.errors import NoDevice, NotCached, OutOfMemory
 from backends.inprocess.cuda import device_count
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.gauge import Gauge
 from proxy.lifecycle.ledger import Ledger
 from proxy.lifecycle.requirements import Consult, Need, arithmetic, needed_mb, refusal, refuse_arithmetic
+from proxy.lifecycle.scheduler import Resident
 from proxy.lifecycle.weights import weights_mb
 from proxy.registry.models import ModelEntry
 
-MakeRoom: TypeAlias = Callable[[float, str], Awaitable[None]]
-"""Have spare models go for so many MB on a device, as far as there are any."""
-
 
 class Fitting:
-    """Answers for models of this process."""
+    """Answers for models of this process. budget: MB that models and engines may hold together, None = all that there is."""
 
-    def __init__(self, engines: Engines, gauge: Gauge, ledger: Ledger, facts: Consult) -> None:
+    def __init__(
+        self, engines: Engines, gauge: Gauge, ledger: Ledger, facts: Consult, budget: float | None = None
+    ) -> None:
         self._engines = engines
         self._gauge = gauge
         self._ledger = ledger
         self._facts = facts
+        self._budget = budget
 
     async def need(self, entry: ModelEntry, model: ModelSpec, *, strict: bool = False) -> Need:
         """What a load is expected to hold, and where. Raises NoDevice for a GPU that is not there.
@@ -54,16 +54,18 @@ class Fitting:
             mb=needed_mb(learned, published, weights, computed),
         )
 
-    async def fit(self, need: Need, make_room: MakeRoom) -> None:
-        """Have room for what is needed, if that is known. Raises OutOfMemory with the figures and ways out."""
-        if need.mb is None:
-            return
-        available = (await self._gauge.room()).available_on(need.device)
-        if need.mb > available:
-            await make_room(need.mb - available, need.device)
-            available = (await self._gauge.room()).available_on(need.device)
-        if need.mb > available:
-            raise refusal(need, need.mb, available, await self._facts())
+    async def free_mb(self, device: str, residents: Iterable[Resident]) -> float:
+        """What a load can have on the device, beside those who are in its memory."""
+        room = await self._gauge.room()
+        available = room.available_on(device)
+        if self._budget is None or device != ("cpu" if room.gpu is None else "cuda"):
+            return available
+        held = sum(each.memory_mb or 0.0 for each in residents if each.state != "loading")
+        return min(available, self._budget - held)
+
+    async def refused(self, need: Need, free_mb: float) -> OutOfMemory:
+        """The error for a load that found no room, with the figures and ways out."""
+        return refusal(need, need.mb or 0.0, max(0.0, free_mb), await self._facts())
 
     async def device(self, spec: EngineSpec) -> str:
         """Where a model is loaded, cpu or cuda. Raises NoDevice."""

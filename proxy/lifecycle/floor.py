@@ -6,17 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from backends.errors import BackendError, Unavailable
-from proxy.events.values import Event, UnloadCompleted, UnloadReason, UnloadStarted
+from proxy.events.values import Event, Trouble, UnloadCompleted, UnloadReason, UnloadStarted
+from proxy.lifecycle.fitting import Fitting
+from proxy.lifecycle.launcher import Launcher
 from proxy.lifecycle.loader import TYPES, Loader
-from proxy.lifecycle.outcomes import failure
+from proxy.lifecycle.outcomes import error_code, failure
 from proxy.lifecycle.places import Attempt, Place, way
+from proxy.lifecycle.requirements import Need
 from proxy.lifecycle.rules import Rules
-from proxy.lifecycle.scheduler import RANKS, Key, Priority, Resident, plan, to_free
+from proxy.lifecycle.scheduler import RANKS, Key, Priority, Resident, plan
+from proxy.lifecycle.seeking import Seekers
 from proxy.lifecycle.states import State
 from proxy.registry.models import ModelEntry
 
@@ -29,9 +34,13 @@ REMEMBERED = 1000
 class Floor:
     """Owner of the places. Everything but the loads themselves happens at once, on the event loop."""
 
-    def __init__(self, rules: Rules, loader: Loader, publish: Callable[[Event], None]) -> None:
+    def __init__(
+        self, rules: Rules, loader: Loader, fitting: Fitting, launcher: Launcher, publish: Callable[[Event], None]
+    ) -> None:
         self._rules = rules
         self._loader = loader
+        self._launcher = launcher
+        self._seekers = Seekers(rules, fitting, self._holding, self._leave_for_others, self.step)
         self._publish = publish
         self._places: dict[Key, Place] = {}
         self._line: set[Place] = set()
@@ -43,13 +52,14 @@ class Floor:
 
     def place(self, entry: ModelEntry, *, remote: bool) -> Place:
         """The place of the model, made now if it has none."""
-        key = Key(entry.engine, entry.spec)
+        key = self._launcher.key(entry)
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = Place(key, entry, remote=remote)
             self._forget()
+        place.terms = self._launcher.terms(entry)
         # An engine of this name may be of another kind by now.
-        place.remote = remote
+        place.remote = remote and place.terms is None
         return place
 
     def places(self) -> list[Place]:
@@ -122,8 +132,9 @@ class Floor:
         ready = [place for place in self._line if place.key.engine not in self._held]
         waiting = [load for place in ready if (load := place.waiting())]
         decision = plan(self.residents(), waiting, self._rules.limits, now)
+        drained = decision.drain | self._seekers.drained
         for place in self._places.values():
-            draining = place.key in decision.drain
+            draining = place.key in drained
             if place.draining != draining:
                 place.draining = draining
                 place.changed()
@@ -135,13 +146,39 @@ class Floor:
             self._start(self._places[key], now)
         self._give_up(now)
         self._set_timer(decision.again)
+        self._seekers.moved()
 
-    async def make_room(self, missing_mb: float, device: str) -> None:
-        """Have spare models on the device go, as many as it takes; none when all together hold too little."""
-        there = [resident for resident in self.residents() if self._places[resident.key].device == device]
-        victims = to_free(there, self._rules.limits.policy, missing_mb) or ()
-        leaving = [self.let_go(self._places[key], "memory_pressure") for key in victims]
-        await asyncio.gather(*map(asyncio.shield, leaving), return_exceptions=True)
+    async def check(self, key: Key, need: Need) -> None:
+        """Refuse a load that cannot have room. Raises OutOfMemory."""
+        await self._seekers.check(key, need)
+
+    def lost(self, key: Key, error: BackendError) -> None:
+        """An engine has ended by itself: what was loaded there is not any more, and its next request starts it again."""
+        place = self._places.get(key)
+        if place is not None:
+            self._publish(
+                Trouble(code=error_code(error), message=error.message, details={"model_id": place.entry.name})
+            )
+            place.lost(error)
+        self._lost_adapters(key.engine)
+        self.step()
+
+    def _lost_adapters(self, engine: str) -> None:
+        for place in self._places.values():
+            if place.key.engine == engine and place.key.model.adapter is not None:
+                place.lost()
+
+    def _holding(self, device: str) -> list[Resident]:
+        """What holds memory on the device, or is about to."""
+        here = [place for place in self._places.values() if place.holds_on(device)]
+        return [each for place in here if (each := place.resident())] + self._launcher.asleep(device)
+
+    def _leave_for_others(self, key: Key) -> None:
+        place = self._places[key]
+        if place.state is State.LOADED:
+            self.let_go(place, "memory_pressure")
+        else:
+            self._spawn(self._launcher.end(key.engine), f"end {key.engine}")
 
     def relieve(self, key: Key) -> None:
         """Have a model go because memory is short, unless it is wanted by now."""
@@ -182,7 +219,7 @@ class Floor:
 
     async def _load(self, place: Place, attempt: Attempt) -> None:
         try:
-            loaded = await self._loader.load(attempt, self.make_room, self.step)
+            loaded = await self._loader.load(attempt, partial(self._seekers.make_way, place), self.step)
         except BackendError as error:
             place.failed(error)
         except BaseException:
@@ -190,7 +227,8 @@ class Floor:
             place.failed(Unavailable("The server is shutting down; try again.", retry_after=1.0))
             raise
         else:
-            place.loaded(loaded.model, loaded.device, loaded.memory_mb, asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            place.loaded(loaded.model, loaded.device, loaded.memory_mb, loaded.seconds, now)
         if place.state is State.LOADED and way(attempt.model) != way(place.compute.applied(attempt.entry.spec)):
             self.reload(place, attempt.entry, attempt.priority, warm=attempt.warm)
         self.step()
@@ -209,12 +247,15 @@ class Floor:
         try:
             while place.busy:
                 await place.change()
-            place.take("unload")
-            freed = await self._loader.unload(entry, model)
+            if place.state is State.LOADED:
+                place.take("unload")
+                freed = await self._loader.unload(entry, model)
         except BackendError as error:
             self._log.warning("model unload failed", model=entry.name, error=error.message)
         finally:
             place.freed()
+            if place.terms is not None:
+                self._lost_adapters(place.key.engine)
         told = None if freed is None else round(freed, 1)
         self._log.info("model unloaded", model=entry.name, reason=reason, freed_mb=told)
         self._publish(UnloadCompleted(model_id=entry.name, model_type=kind, reason=reason, memory_freed_mb=told))

@@ -47,6 +47,10 @@ class Ledger:
 
 def _name(engine: EngineSpec, model: ModelSpec) -> str:
     """By what a load's cost is known: the model, and how it is loaded."""
+    if model.adapter is not None:
+        return " ".join((engine.kind, engine.name, "adapter", model.source))
+    if engine.launch is not None:
+        return " ".join((engine.kind, engine.name, engine.launch.digest, model.variant))
     spec = placed(engine, model)
     which = (model.source, model.revision or "", model.task or "")
     return " ".join((engine.kind, *which, spec.device, spec.compute_type))

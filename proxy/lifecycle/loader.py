@@ -1,28 +1,31 @@
-"""One load from its check to its measure, and one unload; what happens on the way is published."""
+"""One load from its need to its measure, and one unload; what happens on the way is published."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import structlog
 
-from backends.base import Backend, ModelSpec, Progress, placed
+from backends.base import ModelSpec, Progress, placed
 from backends.errors import BackendError, Broken, LoadTimedOut
 from backends.inprocess.memory import trim
 from proxy.events.values import Event, LoadCompleted, LoadProgress, LoadStarted, ModelType
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.experience import Cost
-from proxy.lifecycle.fitting import Fitting, MakeRoom
+from proxy.lifecycle.fitting import Fitting
 from proxy.lifecycle.gauge import Gauge, Growth
+from proxy.lifecycle.launched import Launched
+from proxy.lifecycle.launcher import Hold, Launcher, Outside
 from proxy.lifecycle.ledger import Ledger
 from proxy.lifecycle.outcomes import failure
 from proxy.lifecycle.places import Attempt
 from proxy.lifecycle.probe import run_probe
 from proxy.lifecycle.progress import advanced, warming
+from proxy.lifecycle.requirements import Need
 from proxy.registry.models import ModelEntry
 
 SAMPLE_SECONDS = 0.5
@@ -30,6 +33,8 @@ SAMPLE_SECONDS = 0.5
 TYPES: dict[str, ModelType] = {"transcription": "asr", "translation": "mt", "text": "text", "pipeline": "pipeline"}
 
 Publish: TypeAlias = Callable[[Event], None]
+MakeWay: TypeAlias = Callable[[Attempt, Need], Awaitable[None]]
+"""Return when there is room for a load. Raises OutOfMemory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,21 @@ class Loaded:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Bringing:
+    """A load that is about to move memory. expected: seconds that it took before."""
+
+    bringer: Outside
+    attempt: Attempt
+    staged: Callable[[], None]
+    expected: float | None
+
+
 class Loader:
-    """Loads and unloads models of this process. seconds: that a load may take, None = any time."""
+    """Loads and unloads models of this process, engines and adapters. seconds: that a load in here may take, None = any time.
+
+    hold: has an engine run while an adapter is loaded on it.
+    """
 
     def __init__(
         self,
@@ -51,24 +69,31 @@ class Loader:
         gauge: Gauge,
         ledger: Ledger,
         fitting: Fitting,
+        launcher: Launcher,
         publish: Publish,
         seconds: float | None,
+        hold: Hold,
     ) -> None:
         self._engines = engines
         self._gauge = gauge
         self._ledger = ledger
         self._fitting = fitting
+        self._launcher = launcher
+        self._hold = hold
         self._publish = publish
         self._seconds = seconds
         self._log = structlog.get_logger("lifecycle")
 
-    async def load(self, attempt: Attempt, make_room: MakeRoom, staged: Callable[[], None]) -> Loaded:
+    async def load(self, attempt: Attempt, make_way: MakeWay, staged: Callable[[], None]) -> Loaded:
         """Bring the model into memory. Raises BackendError; then nothing of it is left behind. staged: told of new stages."""
-        started = asyncio.get_running_loop().time()
         name = attempt.entry.name
         try:
             async with asyncio.timeout(self._seconds) as limit:
-                loaded = await self._load(attempt, make_room, staged, started)
+                outside = await self._launcher.of(attempt.entry, self._hold)
+                if outside is not None:
+                    # An engine has its own bound, and what it waits for before is not its fault.
+                    limit.reschedule(None)
+                loaded = await self._load(attempt, outside, make_way, staged)
         except BackendError as error:
             raise self._failed(attempt, error) from error.__cause__
         except TimeoutError as error:
@@ -82,7 +107,6 @@ class Loader:
             failed = self._failed(attempt, _unexpected(name))
             self._log.exception("unexpected error in a load", model=name)
             raise failed from error
-        loaded = await self._learned(attempt, loaded)
         self._log.info(
             "model ready", model=name, seconds=round(loaded.seconds, 2), memory_mb=_rounded(loaded.memory_mb)
         )
@@ -98,66 +122,107 @@ class Loader:
 
     async def unload(self, entry: ModelEntry, model: ModelSpec) -> float | None:
         """Take the model out of memory: MB that this freed, None where that cannot be told."""
-        device = await self._fitting.device(placed(self._engines.spec(entry.engine), model))
+        outside = await self._launcher.of(entry, self._hold)
+        if outside is not None and not isinstance(outside, Launched):
+            await outside.unload(model)
+            return None
+        if outside is None:
+            device = await self._fitting.device(placed(self._engines.spec(entry.engine), model))
+        else:
+            device = outside.device
         async with self._gauge.growth(device) as growth:
             self._gauge.moves(growth)
-            await self._engines[entry.engine].unload(model)
+            await (outside or self._engines[entry.engine]).unload(model)
             taken = await self._gauge.taken(growth)
-        return None if taken is None else max(0.0, -taken)
+        freed = None if taken is None else max(0.0, -taken)
+        if outside is not None:
+            outside.rested(freed)
+        return freed
 
-    async def _load(self, attempt: Attempt, make_room: MakeRoom, staged: Callable[[], None], started: float) -> Loaded:
-        entry, model = attempt.entry, attempt.model
-        backend = await self._engines.make(entry.engine)
-        need = await self._fitting.need(entry, model)
-        expected = self._ledger.expected(self._engines.spec(entry.engine), model).seconds
+    async def _load(
+        self, attempt: Attempt, outside: Outside | None, make_way: MakeWay, staged: Callable[[], None]
+    ) -> Loaded:
+        entry = attempt.entry
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        bringer = outside or await self._engines.make(entry.engine)
+        # To wake an engine up takes other times than to start it.
+        asleep = isinstance(outside, Launched) and outside.asleep
+        known_as = replace(attempt.model, variant="asleep") if asleep else attempt.model
+        expected = self._ledger.expected(self._engines.spec(entry.engine), known_as)
+        need = await (self._fitting.need(entry, attempt.model) if outside is None else self._need(entry, attempt.model))
         self._publish(
             LoadStarted(
                 model_id=entry.name,
                 model_type=TYPES[entry.task],
-                estimated_load_time_ms=None if expected is None else round(expected * 1e3),
+                estimated_load_time_ms=None if expected.seconds is None else round(expected.seconds * 1e3),
                 memory_required_mb=_rounded(need.mb),
             )
         )
-        await self._fitting.fit(need, make_room)
-        async with self._gauge.growth(need.device) as growth:
-            sampling = asyncio.create_task(self._sample(attempt, growth))
+        await make_way(attempt, need)
+        if outside is not None:
+            started = clock()
+        bringing = _Bringing(bringer, attempt, staged, expected.seconds)
+        taken = None
+        if outside is None or isinstance(outside, Launched):
+            taken = await self._measured(bringing, need.device)
+        else:
+            await self._bring(bringing, None)
+        cost = Cost(clock() - started, None if taken is None or asleep else max(0.0, taken))
+        held = await self._learned(attempt, known_as, cost)
+        if isinstance(outside, Launched):
+            held = outside.holds(held)
+        return Loaded(attempt.model, need.device, held, cost.seconds or 0.0)
+
+    async def _need(self, entry: ModelEntry, model: ModelSpec) -> Need:
+        """What a load outside this process is expected to hold."""
+        learned = self._ledger.expected(self._engines.spec(entry.engine), model).memory_mb
+        return await self._launcher.need(entry, learned)
+
+    async def _measured(self, bringing: _Bringing, device: str) -> float | None:
+        """Bring a model into memory: MB more than before, None where that cannot be told."""
+        async with self._gauge.growth(device) as growth:
+            sampling = asyncio.create_task(self._sample(bringing.attempt, growth))
             try:
-                await self._bring(backend, attempt, growth, staged)
+                await self._bring(bringing, growth)
             except BaseException:
                 with suppress(BackendError):
-                    await backend.unload(model)
+                    await bringing.bringer.unload(bringing.attempt.model)
                 raise
             finally:
                 sampling.cancel()
                 await asyncio.gather(sampling, return_exceptions=True)
             # What a conversion needed for a while is not what the model holds.
             await asyncio.to_thread(trim)
-            taken = await self._gauge.taken(growth)
-        seconds = asyncio.get_running_loop().time() - started
-        return Loaded(model, need.device, None if taken is None else max(0.0, taken), seconds)
+            return await self._gauge.taken(growth)
 
-    async def _bring(self, backend: Backend, attempt: Attempt, growth: Growth, staged: Callable[[], None]) -> None:
+    async def _bring(self, bringing: _Bringing, growth: Growth | None) -> None:
         loop = asyncio.get_running_loop()
+        attempt, expected = bringing.attempt, bringing.expected
 
         def note(progress: Progress) -> None:
             stage = attempt.standing.stage if attempt.standing else None
+            if progress.total is None and expected:
+                # Engines do not say how far they are: it is told by how long it took before.
+                progress = replace(progress, total=max(1, int(expected * 1e3)))
             attempt.standing = advanced(attempt.standing, progress)
-            if progress.stage != "download":
+            if progress.stage != "download" and growth is not None:
                 self._gauge.moves(growth)
             if attempt.standing.stage != stage:
                 self._log.info("model loading", model=attempt.entry.name, stage=attempt.standing.stage)
-                staged()
+                bringing.staged()
             self._tell(attempt, None)
 
         def report(progress: Progress) -> None:
             loop.call_soon_threadsafe(note, progress)
 
-        await backend.load(attempt.model, report)
-        self._gauge.moves(growth)
+        await bringing.bringer.load(attempt.model, report)
+        if growth is not None:
+            self._gauge.moves(growth)
         if attempt.warm:
             attempt.standing = warming(attempt.standing)
             self._tell(attempt, None)
-            await run_probe(backend, attempt.model)
+            await run_probe(self._engines[attempt.entry.engine], attempt.model)
 
     async def _sample(self, attempt: Attempt, growth: Growth) -> None:
         """Tell twice a second how far the load is and what it holds by now."""
@@ -185,16 +250,14 @@ class Loader:
         self._publish(failure(attempt.entry, error))
         return error
 
-    async def _learned(self, attempt: Attempt, loaded: Loaded) -> Loaded:
-        """The load, remembered; with what an earlier one of the same model held, where its own could not be measured."""
+    async def _learned(self, attempt: Attempt, known_as: ModelSpec, cost: Cost) -> float | None:
+        """Remember a load; what it holds, from an earlier one of the same model where its own could not be measured."""
         fetched = attempt.standing is not None and attempt.standing.first != "loading_weights"
         engine = self._engines.spec(attempt.entry.engine)
         # What was downloaded or converted is there next time: such a load teaches nothing about later ones.
         if not fetched:
-            await self._ledger.learn(engine, attempt.model, Cost(loaded.seconds, loaded.memory_mb))
-        if loaded.memory_mb is not None:
-            return loaded
-        return replace(loaded, memory_mb=self._ledger.expected(engine, attempt.model).memory_mb)
+            await self._ledger.learn(engine, known_as, cost)
+        return self._ledger.expected(engine, attempt.model).memory_mb if cost.memory_mb is None else cost.memory_mb
 
 
 def _unexpected(name: str) -> BackendError:

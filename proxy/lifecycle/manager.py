@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from http import HTTPStatus
 
 from backends.base import Health, ModelSpec
-from backends.errors import BackendError, Unavailable
+from backends.errors import BackendError, Rejected, Unavailable
 from proxy.events.values import Event, UnloadReason
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.fitting import Fitting
 from proxy.lifecycle.floor import Floor
 from proxy.lifecycle.gauge import Gauge
+from proxy.lifecycle.launcher import Launcher
 from proxy.lifecycle.ledger import Ledger
 from proxy.lifecycle.loader import Loader
 from proxy.lifecycle.memory import Room, read_room
@@ -23,9 +25,12 @@ from proxy.lifecycle.pressure import Watch
 from proxy.lifecycle.probe import run_probe
 from proxy.lifecycle.requirements import Consult, nothing_known
 from proxy.lifecycle.rules import Rules
-from proxy.lifecycle.scheduler import Priority
+from proxy.lifecycle.scheduler import Key, Priority
 from proxy.lifecycle.states import State
-from proxy.registry.models import ModelEntry
+from proxy.registry.models import ModelEntry, Registry
+
+AGAIN_SECONDS = 5.0
+"""After which, at least, it is worth asking again for a model that loads."""
 
 
 class LifecycleManager:
@@ -47,10 +52,14 @@ class LifecycleManager:
         self.rules = rules or Rules()
         self.gauge = Gauge(read)
         self._ledger = Ledger(self.rules.file)
-        self._fitting = Fitting(engines, self.gauge, self._ledger, facts)
-        loader = Loader(engines, self.gauge, self._ledger, self._fitting, publish, self.rules.load)
-        self._floor = Floor(self.rules, loader, publish)
+        self._fitting = Fitting(engines, self.gauge, self._ledger, facts, self.rules.budget)
+        self._launcher = Launcher(engines, self.gauge, self.rules.pressure, self._lost)
+        loader = Loader(
+            engines, self.gauge, self._ledger, self._fitting, self._launcher, publish, self.rules.load, self.use
+        )
+        self._floor = Floor(self.rules, loader, self._fitting, self._launcher, publish)
         self._watch = Watch(self._floor, self.gauge, self.rules)
+        self._finding: asyncio.Task[None] | None = None
 
     def place(self, entry: ModelEntry) -> Place:
         """What is known of the model now; to be read, not to be changed."""
@@ -62,7 +71,7 @@ class LifecycleManager:
 
     def ways(self, entry: ModelEntry) -> list[Place]:
         """All loads of the entry's model of which something is known: its own, and those of sessions in ways of theirs."""
-        whole = replace(entry.spec, variant="")
+        whole = replace(self._launcher.key(entry).model, variant="")
         return [
             place
             for place in self.places()
@@ -89,15 +98,37 @@ class LifecycleManager:
     async def preload(self, entry: ModelEntry) -> None:
         """Have the model ready for good: from now on it takes no place, and never goes by itself. Raises as ensure_ready does."""
         self.place(entry).pinned = True
+        if (engine := self._launcher.carrying(entry)) is not None:
+            self.place(engine).pinned = True
         await self.ensure_ready(entry)
 
+    def serve_from(self, registry: Registry) -> None:
+        """These are the models from now on."""
+        self._launcher.serve_from(registry)
+
+    def on_demand(self, entry: ModelEntry) -> bool:
+        """Whether what serves the model comes and goes, though it runs outside this process: hold it by use()."""
+        return entry.spec.adapter is not None or self._engines.launch(entry.engine) is not None
+
+    def use(self, entry: ModelEntry, *, patient: bool = False) -> AbstractAsyncContextManager[Work]:
+        """The model is ready, and stays so until the block ends; how that went is noted. Raises as ensure_ready does.
+
+        patient: the caller waits for as long as the load takes, and not for its share of that alone.
+        """
+        engine = self._launcher.carrying(entry)
+        return self._used(entry, patient) if engine is None else self._carried(engine, entry, patient)
+
     @asynccontextmanager
-    async def use(self, entry: ModelEntry) -> AsyncIterator[Work]:
-        """The model is ready, and stays so until the block ends; how that went is noted. Raises as ensure_ready does."""
+    async def _carried(self, engine: ModelEntry, entry: ModelEntry, patient: bool) -> AsyncIterator[Work]:
+        async with self._used(engine, patient), self._used(entry, patient) as work:
+            yield work
+
+    @asynccontextmanager
+    async def _used(self, entry: ModelEntry, patient: bool) -> AsyncIterator[Work]:
         place = self.place(entry)
         place.uses += 1
         place.hits += place.open
-        await self._opened(place, entry)
+        await self._opened(place, entry, patient=patient)
         place.wanted -= 1
         place.busy += 1
         clock = asyncio.get_running_loop().time
@@ -107,6 +138,9 @@ class LifecycleManager:
         except Exception as error:
             if not isinstance(error, BackendError) or is_models_failure(error):
                 place.figures.failed()
+            if isinstance(error, Rejected) and error.status == HTTPStatus.NOT_FOUND and entry.spec.adapter is not None:
+                # Its engine has begun anew without it; the next request loads it again.
+                place.lost()
             raise
         else:
             if work.failed:
@@ -205,7 +239,7 @@ class LifecycleManager:
         new = place.state in (State.NOT_LOADED, State.ERROR)
         need = await self._fitting.need(entry, compute.applied(entry.spec), strict=new)
         if new:
-            await self._fitting.fit(need, self._floor.make_room)
+            await self._floor.check(place.key, need)
 
     def expected_seconds(self, entry: ModelEntry) -> float | None:
         """How long past loads of the model took, as it is to be loaded now; None = there was none, or it runs elsewhere."""
@@ -215,21 +249,33 @@ class LifecycleManager:
         return self._ledger.expected(self._engines.spec(entry.engine), place.compute.applied(entry.spec)).seconds
 
     async def start(self) -> None:
-        """Recall what past loads taught."""
+        """Recall what past loads taught, and look for engines that run already."""
         await self._ledger.restore()
+        self._finding = asyncio.create_task(self._find(), name="find engines")
 
     async def close(self) -> None:
-        """Stop loads that are under way."""
+        """Stop loads that are under way, and end the engines that were started as processes."""
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.gather(self._finding, return_exceptions=True)
         await self._watch.close()
         await self._floor.close()
+        await self._launcher.close()
 
-    async def _opened(self, place: Place, entry: ModelEntry) -> None:
+    async def _find(self) -> None:
+        for entry in await self._launcher.found():
+            self.load(entry)
+
+    def _lost(self, key: Key, error: BackendError) -> None:
+        self._floor.lost(key, error)
+
+    async def _opened(self, place: Place, entry: ModelEntry, *, patient: bool = False) -> None:
         """Return when a request may run; from now on it counts as one who wants the model. Raises Unavailable."""
         place.wanted += 1
         if place.open:
             return
         try:
-            async with asyncio.timeout(self.rules.wait) as limit:
+            async with asyncio.timeout(None if patient else self.rules.wait) as limit:
                 await self._loaded(place, entry)
         except TimeoutError as error:
             self._unwanted(place)
@@ -244,6 +290,8 @@ class LifecycleManager:
     async def _loaded(self, place: Place, entry: ModelEntry) -> None:
         while not place.open:
             if place.leaving is None and not place.draining:
+                if place.attempt is None and (refusal := self._launcher.refusal(entry)) is not None:
+                    raise refusal
                 self._floor.want(place, entry)
             attempt = place.attempt
             await place.change()
@@ -259,5 +307,12 @@ class LifecycleManager:
         attempt = place.attempt
         if attempt is None or attempt.started is None:
             return self._floor.no_place(place)
+        if attempt.seeking:
+            message = f"The model `{place.entry.name}` waits for memory that others use; try again."
+            return Unavailable(message, retry_after=AGAIN_SECONDS)
         far = f" ({attempt.standing.stage}, {attempt.standing.percent} %)" if attempt.standing else ""
-        return Unavailable(f"The model `{place.entry.name}` is still loading{far}; try again.", retry_after=5.0)
+        expected = self.expected_seconds(place.entry)
+        left = 0.0 if expected is None else attempt.started + expected - asyncio.get_running_loop().time()
+        return Unavailable(
+            f"The model `{place.entry.name}` is still loading{far}; try again.", retry_after=max(AGAIN_SECONDS, left)
+        )

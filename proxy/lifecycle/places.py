@@ -11,6 +11,7 @@ from backends.base import ModelSpec
 from backends.errors import BackendError
 from proxy.lifecycle.figures import Figures
 from proxy.lifecycle.progress import Standing
+from proxy.lifecycle.requirements import Need
 from proxy.lifecycle.scheduler import Key, Priority, Resident, Waiting
 from proxy.lifecycle.states import State, Step, after
 from proxy.registry.models import ModelEntry
@@ -43,9 +44,20 @@ def way(model: ModelSpec) -> tuple[str | None, str | None, int | None]:
     return model.device, model.compute_type, model.cpu_threads
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How what is outside comes and goes, where the rules are for models of this process. As launch.Launch says them."""
+
+    idle: float | None = None
+    evict_cost: float | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A load that waits for its turn or is under way, however many wait for it. Times in seconds of the loop's clock."""
+    """A load that waits for its turn or is under way, however many wait for it. Times in seconds of the loop's clock.
+
+    need: what it is expected to hold, and where, once that is known; seeking: there is no room for it yet.
+    """
 
     entry: ModelEntry
     model: ModelSpec
@@ -55,6 +67,8 @@ class Attempt:
     started: float | None = None
     standing: Standing | None = None
     error: BackendError | None = None
+    need: Need | None = None
+    seeking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +98,15 @@ class Work:
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One model. busy: requests that run on it; wanted: requests that wait for it; hits: those that found it loaded."""
+    """One model. busy: requests that run on it; wanted: requests that wait for it; hits: those that found it loaded.
+
+    terms: how it comes and goes where it is outside this process; load_seconds: that its latest load took.
+    """
 
     key: Key
     entry: ModelEntry
     remote: bool = False
+    terms: Terms | None = None
     pinned: bool = False
     compute: Compute = AS_CONFIGURED
     state: State = State.NOT_LOADED
@@ -100,6 +118,7 @@ class Place:
     loaded_at: float = 0.0
     loaded_on: datetime | None = None
     used_at: float = 0.0
+    load_seconds: float = 0.0
     memory_mb: float | None = None
     device: str | None = None
     error: BackendError | None = None
@@ -121,14 +140,19 @@ class Place:
         idle = not (self.busy or self.wanted or self.pinned or self.attempt or self.leaving)
         return idle and self.state in (State.NOT_LOADED, State.ERROR)
 
+    def holds_on(self, device: str) -> bool:
+        """Whether it holds memory on the device, or is about to."""
+        need = self.attempt.need if self.attempt is not None else None
+        return device == (self.device or (need.device if need is not None else None))
+
     def take(self, step: Step) -> None:
         """Go on to the next state."""
         self.state = after(self.state, step)
 
-    def loaded(self, model: ModelSpec, device: str, memory_mb: float | None, now: float) -> None:
+    def loaded(self, model: ModelSpec, device: str, memory_mb: float | None, seconds: float, now: float) -> None:
         """Its load has succeeded."""
         self.take("ready")
-        self.model, self.device, self.memory_mb = model, device, memory_mb
+        self.model, self.device, self.memory_mb, self.load_seconds = model, device, memory_mb, seconds
         self.loaded_at = self.used_at = now
         self.loaded_on = datetime.now(UTC)
         self.error = self.attempt = None
@@ -139,6 +163,14 @@ class Place:
         self.take("failed")
         self.error = error
         self.gave_up(error)
+
+    def lost(self, error: BackendError | None = None) -> None:
+        """It is in memory no more, and nobody took it out."""
+        if self.state is State.LOADED:
+            self.take("lost")
+            self.model = self.device = self.memory_mb = self.loaded_on = None
+            self.error = error
+            self.changed()
 
     def gave_up(self, error: BackendError) -> None:
         """Its load is over, for those who wait for it, too."""
@@ -171,7 +203,10 @@ class Place:
             return None
         loading = self.state is State.LOADING
         leaving = self.leaving is not None
-        standing = self.attempt.standing if self.attempt else None
+        attempt, terms = self.attempt, self.terms
+        standing = attempt.standing if attempt else None
+        seeking = attempt is not None and attempt.seeking
+        need = attempt.need if loading and attempt is not None else None
         return Resident(
             key=self.key,
             state="loading" if loading else "unloading" if leaving else "loaded",
@@ -179,11 +214,15 @@ class Place:
             busy=bool(self.busy or (self.wanted and not self.draining)),
             pinned=self.pinned,
             draining=self.draining,
-            downloading=loading and standing is not None and standing.stage == "downloading",
+            downloading=loading and (seeking or (standing is not None and standing.stage == "downloading")),
             loaded_at=self.loaded_at,
             used_at=self.used_at,
             uses=self.uses,
-            memory_mb=self.memory_mb,
+            memory_mb=self.memory_mb if need is None else need.mb,
+            outside=terms is not None,
+            idle=None if terms is None else terms.idle,
+            cost=0.0 if terms is None else self.load_seconds if terms.evict_cost is None else terms.evict_cost,
+            stay=self.load_seconds,
         )
 
     def waiting(self) -> Waiting | None:
@@ -191,4 +230,10 @@ class Place:
         attempt = self.attempt
         if attempt is None or attempt.started is not None or self.leaving is not None:
             return None
-        return Waiting(key=self.key, since=attempt.since, priority=attempt.priority, pinned=self.pinned)
+        return Waiting(
+            key=self.key,
+            since=attempt.since,
+            priority=attempt.priority,
+            pinned=self.pinned,
+            outside=self.terms is not None,
+        )

@@ -12,13 +12,15 @@ from proxy.settings import Settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """wait: seconds that a request waits for its model; load: that a load may take, None = any; pressure: share of the memory
-    in use beyond which models that nobody uses go; file: where experience with loads is kept, None = nowhere.
+    in use beyond which models that nobody uses go; budget: MB that models and engines may hold together, None = any; file:
+    where experience with loads is kept, None = nowhere.
     """
 
     limits: Limits = field(default_factory=Limits)
     wait: float = 120.0
     load: float | None = None
     pressure: float = 0.8
+    budget: float | None = None
     file: Path | None = None
 
 
@@ -30,5 +32,6 @@ def rules_of(settings: Settings) -> Rules:
         wait=settings.load_wait_seconds,
         load=settings.load_timeout_seconds or None,
         pressure=settings.memory_pressure,
+        budget=settings.memory_budget_mb,
         file=settings.data / "loads.json",
     )

@@ -41,6 +41,10 @@ class Resident:
 
     busy: requests run on it, or are about to; pinned: it keeps out of the places and never goes by itself; draining: it
     takes no new requests, so that it can go; downloading: it is on its way in, and needs no memory yet.
+
+    outside: an engine of its own, or an adapter on one: it takes no place, and others come into memory beside it. idle: seconds
+    unused after which such a one goes, None = never; cost: what it costs to have it make room; stay: seconds that it may serve
+    before it is drained for others.
     """
 
     key: Key
@@ -53,6 +57,10 @@ class Resident:
     used_at: float = 0.0
     uses: int = 0
     memory_mb: float | None = None
+    outside: bool = False
+    idle: float | None = None
+    cost: float = 0.0
+    stay: float = 0.0
 
     @property
     def spare(self) -> bool:
@@ -62,12 +70,13 @@ class Resident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A load that waits for its turn."""
+    """A load that waits for its turn. outside: as for a Resident."""
 
     key: Key
     since: float
     priority: Priority = "normal"
     pinned: bool = False
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +93,31 @@ class Plan:
 def plan(residents: Sequence[Resident], waiting: Iterable[Waiting], limits: Limits, now: float) -> Plan:
     """What to start, what to let go.
 
-    One model at a time is brought into memory, whatever others download meanwhile. A load that found no place in PATIENCE
-    has a model drained, even one that is never idle: so whoever waits gets its turn.
+    One model at a time is brought into memory, whatever others download meanwhile; engines start beside it. A load that
+    found no place in PATIENCE has a model drained, even one that is never idle: so whoever waits gets its turn.
     """
     here = {resident.key for resident in residents}
     line = [load for load in in_line(waiting, now) if load.key not in here]
-    occupied = [resident for resident in residents if not resident.pinned]
+    occupied = [resident for resident in residents if not resident.pinned and not resident.outside]
     free = max(0, limits.places - len(occupied))
-    placed, rest = _placed(line, free)
-    lane_free = not any(resident.state == "loading" and not resident.downloading for resident in residents)
+    beside = tuple(load.key for load in line if load.outside)
+    placed, rest = _placed([load for load in line if not load.outside], free)
+    lane_free = not any(
+        resident.state == "loading" and not resident.downloading and not resident.outside for resident in residents
+    )
 
-    expired = _expired(occupied, limits, now)
-    going = sum(resident.state == "unloading" for resident in occupied) + len(expired)
+    expired = _expired(residents, limits, now)
+    going = sum(resident.state == "unloading" or resident in expired for resident in occupied)
     missing = max(0, len(rest) - going)
     spare = [victim for victim in leaving_order(occupied, limits.policy) if victim.spare and victim not in expired]
     evicted = spare[:missing]
     drained = _drained(occupied, rest, missing - len(evicted), limits.policy, now)
     return Plan(
-        start=tuple(load.key for load in placed[: int(lane_free)]),
+        start=(*beside, *(load.key for load in placed[: int(lane_free)])),
         evict=tuple(victim.key for victim in evicted),
         expire=tuple(resident.key for resident in expired),
         drain=drained,
-        again=_again(occupied, rest, limits, now),
+        again=_again(residents, rest, limits, now),
     )
 
 
@@ -133,18 +145,6 @@ def leaving_order(residents: Iterable[Resident], policy: Policy) -> list[Residen
     return sorted(residents, key=rank)
 
 
-def to_free(residents: Iterable[Resident], policy: Policy, missing_mb: float) -> tuple[Key, ...] | None:
-    """Which spare models to let go for so many MB; None when all of them hold less, as far as that was measured."""
-    victims: list[Key] = []
-    for victim in leaving_order(residents, policy):
-        if missing_mb <= 0:
-            break
-        if victim.spare and victim.memory_mb:
-            victims.append(victim.key)
-            missing_mb -= victim.memory_mb
-    return None if missing_mb > 0 else tuple(victims)
-
-
 def _placed(line: Iterable[Waiting], free: int) -> tuple[list[Waiting], list[Waiting]]:
     """Those of the line who have a place, and those who need one."""
     placed, rest = [], []
@@ -159,10 +159,14 @@ def _placed(line: Iterable[Waiting], free: int) -> tuple[list[Waiting], list[Wai
     return placed, rest
 
 
+def _due(resident: Resident, limits: Limits) -> float | None:
+    """When it has been idle for long enough to go; None = never."""
+    idle = resident.idle if resident.outside else limits.idle
+    return None if idle is None or not resident.spare else resident.used_at + idle
+
+
 def _expired(residents: Iterable[Resident], limits: Limits, now: float) -> list[Resident]:
-    if limits.idle is None:
-        return []
-    return [resident for resident in residents if resident.spare and now >= resident.used_at + limits.idle]
+    return [resident for resident in residents if (due := _due(resident, limits)) is not None and now >= due]
 
 
 def _drained(
@@ -177,6 +181,5 @@ def _drained(
 
 def _again(residents: Iterable[Resident], rest: Iterable[Waiting], limits: Limits, now: float) -> float | None:
     times = [load.since + PATIENCE for load in rest]
-    if limits.idle is not None:
-        times += [resident.used_at + limits.idle for resident in residents if resident.spare]
+    times += [due for resident in residents if (due := _due(resident, limits)) is not None]
     return min((time for time in times if time > now), default=None)

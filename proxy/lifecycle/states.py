@@ -16,7 +16,7 @@ class State(StrEnum):
     ERROR = "error"
 
 
-Step: TypeAlias = Literal["load", "ready", "failed", "unload", "freed"]
+Step: TypeAlias = Literal["load", "ready", "failed", "unload", "freed", "lost"]
 
 _NEXT: dict[tuple[State, Step], State] = {
     (State.NOT_LOADED, "load"): State.LOADING,
@@ -24,6 +24,7 @@ _NEXT: dict[tuple[State, Step], State] = {
     (State.LOADING, "ready"): State.LOADED,
     (State.LOADING, "failed"): State.ERROR,
     (State.LOADED, "unload"): State.UNLOADING,
+    (State.LOADED, "lost"): State.ERROR,
     (State.UNLOADING, "freed"): State.NOT_LOADED,
 }
 

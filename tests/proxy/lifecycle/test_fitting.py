@@ -64,8 +64,9 @@ async def test_spare_models_go_to_make_a_large_one_fit(rigged: Rigged) -> None:
     await used(rig, "b", "c", "d")
     async with rig.manager.use(D):
         await rig.manager.check(A)
-        assert rig.machine.loaded == {"/models/d", "/models/c"}
+        assert rig.machine.loaded == {"/models/b", "/models/c", "/models/d"}, "to ask is not to load"
         await rig.manager.ensure_ready(A)
+        assert rig.machine.loaded == {"/models/a", "/models/c", "/models/d"}
     assert rig.news[-1].kind == "model.load.completed"
 
 

@@ -23,7 +23,6 @@ from proxy.lifecycle.scheduler import (
     in_line,
     leaving_order,
     plan,
-    to_free,
 )
 
 POLICIES: tuple[Policy, ...] = ("lru", "lfu", "ttl")
@@ -113,19 +112,6 @@ def test_an_important_load_comes_first_and_nobody_waits_for_ever() -> None:
     assert [load.key.model.source for load in in_line(line, 2.0)] == ["high", "normal", "low"]
     late = [line[0], wants("new", 2 * PROMOTED_AFTER, "high")]
     assert in_line(late, 2 * PROMOTED_AFTER)[0] is line[0]
-
-
-def test_memory_is_made_by_as_few_as_it_takes_or_by_none() -> None:
-    here = [
-        loaded("a", used_at=1.0, memory_mb=100.0),
-        loaded("b", used_at=2.0, memory_mb=100.0),
-        loaded("busy", busy=True, memory_mb=1000.0),
-        loaded("unmeasured", used_at=0.0),
-    ]
-    assert to_free(here, "lru", 50.0) == (key("a"),)
-    assert to_free(here, "lru", 150.0) == (key("a"), key("b"))
-    assert to_free(here, "lru", 201.0) is None
-    assert to_free(here, "lru", 0.0) == ()
 
 
 NAMES = [f"m{number}" for number in range(6)]
