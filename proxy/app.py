@@ -57,6 +57,7 @@ from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
 from proxy.registry.rows import gone
 from proxy.routing.dispatch import Dispatcher
+from proxy.routing.lines import queue_rules
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 from proxy.sessions.chosen import Chosen
@@ -81,11 +82,12 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     engines = Engines(registry.engines, create)
     shelf = Shelf()
     lifecycle = LifecycleManager(engines, rules_of(settings), publish=events.publish, facts=shelf.open)
-    dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic)
+    dispatcher = Dispatcher(Router(registry), engines, lifecycle, traffic, metrics, queue_rules(settings))
 
     def serve(models: Registry) -> None:
         left = gone(dispatcher.router.registry, models)
         dispatcher.serve_from(models)
+        keys.accept(models.keys.values())
         for name in left:
             lifecycle.drop(name)
 

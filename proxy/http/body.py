@@ -12,6 +12,7 @@ from aiohttp.http import HttpVersion11
 
 from backends.types import JsonObject
 from proxy.errors import ApiError, ErrorCode
+from proxy.http.observe import CALL
 
 PATIENCE = web.AppKey("patience", float)
 """Seconds for which a body may stand still."""
@@ -53,7 +54,12 @@ async def read_body(request: web.Request) -> bytes:
 
     Raises TOO_LARGE, REQUEST_TIMEOUT, or INVALID when it was cut off.
     """
-    limit = request.client_max_size
+    body = await _bounded(request, request.client_max_size)
+    request[CALL].size = len(body)
+    return body
+
+
+async def _bounded(request: web.Request, limit: int) -> bytes:
     try:
         if request.content.is_eof() and (request.content_length or 0) <= limit:
             # It came with the head, as most bodies do.

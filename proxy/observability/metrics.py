@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,23 +30,28 @@ class _Series:
     broken: Counter
 
 
-class _InFlight(Collector):
-    """The gauge of requests in flight, read from their owner at each scrape instead of being told twice a request."""
+class _Read(Collector):
+    """A gauge with labels, read from its owner at each scrape instead of being told twice a request."""
 
-    def __init__(self, counts: Mapping[tuple[str, str], int]) -> None:
-        self._counts = counts
+    def __init__(
+        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Mapping[tuple[str, ...], float]]
+    ) -> None:
+        self._name = name
+        self._what = what
+        self._labels = labels
+        self._read = read
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        gauge = GaugeMetricFamily("switchboard_in_flight", "Requests being served.", labels=("model", "engine"))
-        for (model, engine), count in self._counts.items():
-            gauge.add_metric((model, engine), count)
+        gauge = GaugeMetricFamily(self._name, self._what, labels=self._labels)
+        for labels, value in self._read().items():
+            gauge.add_metric(labels, value)
         yield gauge
 
 
 class Metrics:
     """The proxy's Prometheus metrics, in a registry of their own (several apps may live in one process)."""
 
-    def __init__(self, in_flight: Mapping[tuple[str, str], int]) -> None:
+    def __init__(self, in_flight: Mapping[tuple[str, ...], int]) -> None:
         self.registry = CollectorRegistry()
         by_model = ("model", "engine")
         self._requests = Counter(
@@ -81,7 +86,22 @@ class Metrics:
             by_model,
             registry=self.registry,
         )
-        self.registry.register(_InFlight(in_flight))
+        self._queued = Histogram(
+            "switchboard_queue_seconds",
+            "How long requests waited that had to wait for a slot and got one.",
+            by_model,
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self._shed = Counter(
+            "switchboard_shed_total",
+            "Requests sent away, by why: quota, share, full, memory, late.",
+            (*by_model, "reason"),
+            registry=self.registry,
+        )
+        self.watch_all(
+            "switchboard_in_flight", "Requests being served, or waiting for it.", by_model, lambda: in_flight
+        )
         self._series: dict[_SeriesKey, _Series] = {}
 
     def record(self, call: Call) -> None:
@@ -101,6 +121,20 @@ class Metrics:
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
         """Show a figure, asked of its owner at each scrape."""
         Gauge(name, what, registry=self.registry).set_function(value)
+
+    def watch_all(
+        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Mapping[tuple[str, ...], float]]
+    ) -> None:
+        """Show figures by labels, asked of their owner at each scrape."""
+        self.registry.register(_Read(name, what, labels, read))
+
+    def waited(self, call: Call) -> None:
+        """Count a call that got a slot after it had waited."""
+        self._queued.labels(call.model, call.engine).observe(call.queued)
+
+    def shed(self, call: Call, reason: str) -> None:
+        """Count a call that was sent away."""
+        self._shed.labels(call.model, call.engine, reason).inc()
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

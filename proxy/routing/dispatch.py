@@ -13,8 +13,11 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.call import Call
+from proxy.observability.metrics import Metrics
 from proxy.registry.models import ModelEntry, Registry, Target
+from proxy.routing.admission import Admission, Slot
 from proxy.routing.fleet import SKIPPED_FOR, Choice, Fleet
+from proxy.routing.lines import Rules
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 
@@ -24,12 +27,22 @@ UNLISTED = "(unlisted)"
 class Dispatcher:
     """Brings requests to backends. The slot of a request lives exactly as long as its stream."""
 
-    def __init__(self, router: Router, engines: Engines, lifecycle: LifecycleManager, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        router: Router,
+        engines: Engines,
+        lifecycle: LifecycleManager,
+        traffic: Traffic,
+        metrics: Metrics,
+        rules: Rules,
+    ) -> None:
         self.router = router
         self._engines = engines
         self._lifecycle = lifecycle
         self._traffic = traffic
         self.fleet = Fleet(engines, router.registry)
+        self._admission = Admission(rules, metrics, self.fleet.usable)
+        self._admission.serve_from(router.registry)
 
     async def close(self) -> None:
         """Close what only waited for its last request."""
@@ -39,6 +52,7 @@ class Dispatcher:
         """Models or engines have come or gone: requests from now on find those of this registry."""
         self.router = Router(registry)
         self.fleet.serve_from(registry)
+        self._admission.serve_from(registry)
 
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
         """The model to serve this call, noted in the call. Raises ApiError (unknown, wrong task, shutting down)."""
@@ -73,32 +87,37 @@ class Dispatcher:
         executed.
         """
         call.relayed = outcome = RelayOutcome()
-        candidates = self._open(self._current(entry))
         self._traffic.enter(call.model, call.engine)
         try:
-            while True:
-                choice = self._next(candidates)
-                asked = ask(choice.target)
-                relay = choice.replica.relay
-                if relay is None or not relay.relays(asked.method, asked.path):
-                    candidates.remove(choice)
-                    continue
-                try:
-                    with choice.replica.serving():
-                        return await relay.relay(asked, sink, outcome)
-                except Unavailable:
-                    if not self._another(choice, candidates):
-                        raise
+            async with self._admission.admit(entry, call) as slot:
+                candidates = self._open(self._current(entry), slot)
+                while True:
+                    choice = self._next(candidates)
+                    asked = ask(choice.target)
+                    relay = choice.replica.relay
+                    if relay is None or not relay.relays(asked.method, asked.path):
+                        candidates.remove(choice)
+                        continue
+                    slot.goes_to(choice.target.engine)
+                    try:
+                        with choice.replica.serving():
+                            return await relay.relay(asked, sink, outcome)
+                    except Unavailable:
+                        if not self._another(choice, candidates):
+                            raise
         finally:
             self._traffic.leave(call.model, call.engine)
 
     async def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         """Serve a request as events; closing the stream stops the work. Raises BackendError."""
-        entry = self._current(entry)
         model = call.model or entry.name
         self._traffic.enter(model, entry.engine)
         try:
-            async with self._lifecycle.use(entry), aclosing(self._events(entry, request)) as events:
+            async with (
+                self._admission.admit(entry, call) as slot,
+                self._lifecycle.use(entry := self._current(entry)),
+                aclosing(self._events(entry, request, slot)) as events,
+            ):
                 async for event in events:
                     if isinstance(event, Usage):
                         call.prompt_tokens = event.prompt_tokens
@@ -121,17 +140,18 @@ class Dispatcher:
         finally:
             self._traffic.leave(call.model or entry.name, entry.engine)
 
-    def _events(self, entry: ModelEntry, request: Request) -> AsyncGenerator[Event, None]:
+    def _events(self, entry: ModelEntry, request: Request, slot: Slot) -> AsyncGenerator[Event, None]:
         """The answer of the pipeline in this process, or of a replica."""
         if self._engines.remote(entry.engine):
-            return self._remote(self._open(entry), request)
+            return self._remote(self._open(entry, slot), request, slot)
         return self._engines[entry.engine].run(entry.spec, request)
 
-    async def _remote(self, candidates: list[Choice], request: Request) -> AsyncGenerator[Event, None]:
+    async def _remote(self, candidates: list[Choice], request: Request, slot: Slot) -> AsyncGenerator[Event, None]:
         """A replica's answer; one that could not be sent the request is followed by the next."""
         while True:
             choice = self._next(candidates)
             begun = False
+            slot.goes_to(choice.target.engine)
             try:
                 with choice.replica.serving():
                     async with aclosing(choice.replica.backend.run(choice.target.spec, request)) as events:
@@ -154,11 +174,13 @@ class Dispatcher:
             raise _drained(entry)
         return entry
 
-    def _open(self, entry: ModelEntry) -> list[Choice]:
-        """The replicas that may get the request. Raises Unavailable when none takes new ones."""
+    def _open(self, entry: ModelEntry, slot: Slot | None = None) -> list[Choice]:
+        """The replicas that may get the request, on engines with room where there are several. Raises Unavailable."""
         candidates = [choice for choice in self.fleet.candidates(entry) if not choice.replica.draining]
         if not candidates:
             raise _drained(entry)
+        if slot is not None and entry.targets:
+            return [choice for choice in candidates if slot.allows(choice.target.engine)] or candidates
         return candidates
 
     def _next(self, candidates: list[Choice]) -> Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,6 +129,11 @@ class Fleet:
         """Every replica that serves the model; none for a model of this process."""
         targets = entry.targets or (Target(engine=entry.engine, spec=entry.spec),)
         return [Choice(target, replica) for target in targets for replica in self._replicas.get(target.engine, ())]
+
+    def usable(self, engine: str) -> int:
+        """How many replicas of an engine take requests now."""
+        now = time.monotonic()
+        return sum(not replica.draining and replica.away_until <= now for replica in self._replicas.get(engine, ()))
 
     def choose(self, candidates: list[Choice], now: float) -> Choice:
         """The one with least in flight; equals take turns. Replicas that are away only where all are."""

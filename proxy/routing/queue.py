@@ -24,13 +24,14 @@ SMOOTHING = 0.1
 
 
 class Pool:
-    """The slots of one engine. limit: how many there are; it may change at any time."""
+    """The slots of one engine. each: how many a replica of it has; limit: how many there are; both may change at any time."""
 
-    __slots__ = ("in_flight", "limit", "lines", "name", "overtaken")
+    __slots__ = ("each", "in_flight", "limit", "lines", "name", "overtaken")
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, each: int) -> None:
         self.name = name
-        self.limit = limit
+        self.each = each
+        self.limit = each
         self.in_flight = 0
         self.lines: list[Line] = []
         self.overtaken = 0
@@ -48,7 +49,7 @@ class Line:
 
     __slots__ = ("held", "in_flight", "limit", "most", "pools", "served", "turns")
 
-    def __init__(self, pools: tuple[Pool, ...], limit: int, most: int | None) -> None:
+    def __init__(self, pools: tuple[Pool, ...], limit: int = NO_LIMIT, most: int | None = None) -> None:
         self.pools = pools
         self.limit = limit
         self.most = most
