@@ -305,8 +305,10 @@ class RelayOutcome:
     """What was seen in passing; filled while the answer flows, so it is true even when the relay is cancelled.
 
     first_byte_at: time.monotonic() of the first body byte; error: a failure after the head went out, already told in-band.
+    began: called when the first body byte is there.
     """
 
+    began: Callable[[], None] | None = None
     status: int = 0
     first_byte_at: float | None = None
     usage: Usage | None = None
