@@ -16,6 +16,11 @@ PIPELINES = "pipelines"
 # Hugging Face tasks that engines of their own serve, together for many requests.
 OWN_ENGINES: dict[str, Task] = {"automatic-speech-recognition": "transcription", "translation": "translation"}
 MADE_FOR: dict[str, Task] = {"whisper": "transcription", "translation": "translation"}
+WRITERS = "transformers"
+WRITTEN = frozenset(
+    {"text2text-generation", "summarization"}
+)  # tasks of models that write what the text before them asks for
+OFFERED = 5
 MAX_NAME = 200  # characters, as the configuration allows
 
 
@@ -34,10 +39,12 @@ class Router:
             entry = self._names.get(WILDCARD)
         if entry is None:
             raise ApiError(ErrorCode.MODEL_NOT_FOUND, self._unknown(name or "", task), param="model")
-        if entry.task != task:
-            message = f"The model `{entry.name}` does {entry.task}, not {task}. {self._offer(task)}"
-            raise ApiError(ErrorCode.INVALID, message, param="model")
-        return entry
+        if entry.task == task:
+            return entry
+        if task == "text" and (writer := self._as_writer(entry)) is not None:
+            return writer
+        message = f"The model `{entry.name}` does {entry.spec.task or entry.task}, not {task}. {self._offer(task)}"
+        raise ApiError(ErrorCode.INVALID, message, param="model")
 
     def find(self, name: str) -> ModelEntry:
         """The model called `name`, whatever it does. Raises MODEL_NOT_FOUND."""
@@ -94,6 +101,14 @@ class Router:
             raise ApiError(ErrorCode.UNSUPPORTED, message, param="task")
         return replace(entry, engine=engine, spec=replace(entry.spec, task=task), task="pipeline")
 
+    def _as_writer(self, entry: ModelEntry) -> ModelEntry | None:
+        """The same model on the engine of this process that generates text, if its task is of that kind."""
+        engines = self.registry.engines
+        engine = next((name for name, each in engines.items() if each.kind == WRITERS), None)
+        if engine is None or entry.spec.task not in WRITTEN or not self.registry.in_process(entry):
+            return None
+        return replace(entry, engine=engine, spec=replace(entry.spec, task=None), task="text")
+
     def _default(self, task: Task) -> ModelEntry:
         default = self.registry.defaults.get(task)
         if default is None:
@@ -118,8 +133,9 @@ class Router:
         names = [entry.name for entry in self.registry.models if task in (None, entry.task)]
         if not names:
             return f"No model for {task} is configured." if task else "No model is configured."
-        shown = ", ".join(f"`{name}`" for name in names[:5])
-        return f"Available: {shown}{', ...' if len(names) > 5 else ''}."
+        shown = ", ".join(f"`{name}`" for name in names[:OFFERED])
+        more = f" and {len(names) - OFFERED} more" if len(names) > OFFERED else ""
+        return f"Available: {shown}{more}."
 
 
 def _unlisted(name: str, engine: str, task: Task) -> ModelEntry:

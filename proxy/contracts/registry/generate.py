@@ -12,7 +12,7 @@ from backends.types import Chat, Complete, Delta, Event, Finish, Json, JsonObjec
 from proxy.contracts.registry.errors import error_object
 from proxy.contracts.registry.finding import need_libraries, usable
 from proxy.contracts.registry.models import answer
-from proxy.contracts.registry.options import NAMES, in_force, sampling
+from proxy.contracts.registry.options import MOST_TOKENS, NAMES, in_force, sampling
 from proxy.contracts.registry.requests import Generation, read_generation
 from proxy.contracts.registry.shapes import model_info
 from proxy.errors import ApiError, from_backend
@@ -51,6 +51,7 @@ class _Writing:
         self._model = model
         self._entry = entry
         self._options = in_force(asked.options, model.parameters)
+        self._said = dict(self._options)  # to the engine
         self._text: list[str] = []
 
     async def pieces(self) -> AsyncGenerator[str, None]:
@@ -80,7 +81,8 @@ class _Writing:
             "response": "".join(self._text),
             "model_used": self._asked.model_id,
             "prompt": self._asked.prompt,
-            "parameters": self._options,
+            # Fewer tokens than the default have room: at most so many it is all the same.
+            "parameters": {name: self._options[name] for name in self._options if name in {*self._said, MOST_TOKENS}},
             "model_info": model_info(self._model),
         }
 
@@ -89,13 +91,13 @@ class _Writing:
         dispatcher, call = self._request.app[DISPATCHER], self._request[CALL]
         chosen = {**self._model.parameters, **self._asked.options}
         while True:
-            question = _question(self._asked.prompt, self._model.model_type, sampling(self._options))
+            question = _question(self._asked.prompt, self._model.model_type, sampling(self._said))
             try:
                 async with aclosing(dispatcher.run(self._entry, question, call)) as events:
                     async for event in events:
                         yield event
             except Invalid as error:
-                if not _drop(self._options, error.param, chosen):
+                if not _drop(self._said, error.param, chosen):
                     raise _in_our_words(error) from error
             else:
                 return

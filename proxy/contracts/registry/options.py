@@ -23,9 +23,10 @@ class Options(BaseModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] = 1.1
 
 
+MOST_TOKENS = "max_new_tokens"
 # An engine's word for an option -> the contract's.
 NAMES = {
-    "max_tokens": "max_new_tokens",
+    "max_tokens": MOST_TOKENS,
     "temperature": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
@@ -43,7 +44,7 @@ def sampling(options: JsonObject) -> Sampling:
     """The same for an engine; an option that is left out is the engine's own affair. options: checked."""
     said = Options.model_validate(options)
     chosen = {name: value for name, value in said.model_dump(exclude_unset=True).items() if name != "do_sample"}
-    tokens = chosen.pop("max_new_tokens", None)
+    tokens = chosen.pop(MOST_TOKENS, None)
     if not said.do_sample or said.temperature == 0:
         # The likeliest token each time: nothing is drawn, so nothing narrows the draw.
         return Sampling(max_tokens=tokens, temperature=0.0, repetition_penalty=chosen.get("repetition_penalty"))

@@ -64,6 +64,22 @@ def test_the_wrong_task_says_what_would_do() -> None:
         router(LLAMA, EARS).resolve("ears", "text")
 
 
+def test_models_that_read_and_then_write_do_so_on_the_engine_for_text() -> None:
+    here = {name: EngineSpec(name=name, kind=kind) for name, kind in (("p", "pipelines"), ("t", "transformers"))}
+    models = [
+        ModelEntry(name=task, engine="p", spec=ModelSpec(source="s", task=task), task="pipeline")
+        for task in ("summarization", "text2text-generation", "fill-mask")
+    ]
+    registry = Registry(engines=here, models=tuple(models))
+    for name in ("summarization", "text2text-generation"):
+        entry = Router(registry).resolve(name, "text")
+        assert (entry.name, entry.engine, entry.task, entry.spec) == (name, "t", "text", ModelSpec(source="s"))
+    with pytest.raises(ApiError, match="does fill-mask, not text"):
+        Router(registry).resolve("fill-mask", "text")
+    with pytest.raises(ApiError, match="does summarization, not text"):
+        Router(replace(registry, engines={"p": here["p"]})).resolve("summarization", "text")
+
+
 def test_the_wildcard_takes_what_nobody_else_does_but_is_no_name() -> None:
     assert router(LLAMA, ANY).resolve("whatever", "text") is ANY
     assert router(LLAMA, ANY).resolve("gpt-4o", "text") is LLAMA

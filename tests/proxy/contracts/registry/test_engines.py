@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -11,9 +12,11 @@ import aiohttp
 import pytest
 
 import backends
+from backends.base import EngineSpec
 from proxy.registry.config import load_registry
 from proxy.registry.models import Registry
 from proxy.settings import Settings
+from tests.backends.pipelines import tiny
 from tests.engines.tgi_double import TgiDouble
 from tests.engines.vllm_double import VllmDouble
 from tests.proxy.contracts.openai.conftest import remote
@@ -78,6 +81,32 @@ async def test_tgi_is_told_every_option() -> None:
 def shipped() -> Registry:
     """What `make run` configures."""
     return load_registry(Settings(config=NANO))
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (tiny.gpt2, "text-generation"),
+        (tiny.gpt2, "conversational"),
+        (tiny.bart, "conversational"),
+        (tiny.t5, "text-generation"),
+        (tiny.t5, "text2text-generation"),
+        (tiny.bart, "summarization"),
+    ],
+)
+async def test_whatever_writes_text_generates(
+    make: tiny.Make, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a template for chats, and with less room than the contract's 100 tokens."""
+    home = await asyncio.to_thread(tiny.cached, tmp_path, org__tiny=make)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
+    engines = {name: EngineSpec(name=name, kind=name, device="cpu") for name in ("transformers", "pipelines")}
+    async with opened(Registry(engines=engines)) as ask:
+        await ask.add("org/tiny", kind)
+        status, body = await ask("POST", "/generate", {"model_id": "org/tiny", "prompt": "emma bought the yellow box"})
+        assert (status, body["success"]) == (200, True), body
+        assert body["parameters"]["max_new_tokens"] == 100
+        assert list((await ask("GET", "/cache"))[1]["cached_models"]) == ["org/tiny"]
 
 
 async def test_the_shipped_models_answer(shipped: Registry) -> None:

@@ -131,6 +131,29 @@ async def test_an_engine_that_cannot_do_a_default_does_without(ask: Client, back
     assert (await ask("POST", "/generate", ASK))[0] == 400
 
 
+async def test_a_default_that_has_no_room_still_holds(ask: Client, backend: ScriptedBackend) -> None:
+    def small(request: Request) -> Iterable[Event | Exception]:
+        assert isinstance(request, Complete)
+        if request.sampling.max_tokens is not None:
+            return [Invalid("max_tokens is 100; ask for at most 9.", param="max_tokens")]
+        return script(request)
+
+    backend.script = small
+    await ask.add("m")
+    status, body = await ask("POST", "/generate", ASK)
+    assert (status, body["parameters"]) == (200, DEFAULTS)
+
+
+@pytest.mark.parametrize("kind", ["text2text-generation", "summarization"])
+async def test_models_that_read_and_then_write_generate_too(ask: Client, backend: ScriptedBackend, kind: str) -> None:
+    await ask.add("m", kind, parameters={"max_new_tokens": 30})
+    status, body = await ask("POST", "/generate", ASK)
+    assert (status, body["response"], body["model_info"]["model_type"]) == (200, "bright and full", kind)
+    (asked,) = backend.requests
+    assert isinstance(asked, Complete)
+    assert asked.sampling.max_tokens == 30
+
+
 async def test_engines_words_become_the_contracts(ask: Client, backend: ScriptedBackend) -> None:
     backend.script = lambda _: [Invalid("max_tokens is 500; ask for at most 9.", param="max_tokens")]
     await ask.add("m")
@@ -177,11 +200,15 @@ async def test_what_is_missing_and_who_is_unknown(ask: Client) -> None:
     assert await ask("POST", "/generate", ASK) == (404, {"success": False, "error": "Model 'm' not found"})
 
 
-async def test_a_model_of_another_kind_is_refused(ask: Client) -> None:
-    await ask.add("m", "translation")
+@pytest.mark.parametrize("kind", ["translation", "question-answering", "fill-mask"])
+async def test_a_model_of_another_kind_is_refused(ask: Client, kind: str) -> None:
+    await ask.add("m", kind)
+    for number in range(9):
+        await ask.add(f"n{number}")
     status, body = await ask("POST", "/generate", ASK)
     assert status == 400
-    assert "translation" in body["error"]
+    assert body["error"].startswith(f"The model `m` does {kind}, not text. Available: `house/chat`, `n0`,")
+    assert body["error"].endswith(" and 5 more.")
 
 
 async def test_missing_libraries_are_told_as_the_contract_shows(ask: Client, monkeypatch: pytest.MonkeyPatch) -> None:
