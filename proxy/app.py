@@ -11,7 +11,6 @@ from functools import lru_cache
 from aiohttp import web
 
 import backends
-from backends.errors import BackendError
 from proxy.captions.captioner import Captioner
 from proxy.captions.closing import Closing
 from proxy.chats.chats import CHAT_STORE, Chats
@@ -38,9 +37,11 @@ from proxy.keys import (
     DISPATCHER,
     EVENTS,
     LIFECYCLE,
+    MAINTENANCE,
     METRICS,
     REFUSE,
     REGISTRY,
+    RELOADER,
     SETTINGS,
     STARTED,
     TOKENIZE_INPUTS,
@@ -49,6 +50,7 @@ from proxy.keys import (
 )
 from proxy.lifecycle.engines import Create, Engines
 from proxy.lifecycle.manager import LifecycleManager
+from proxy.lifecycle.preloading import preload, preloaded
 from proxy.lifecycle.rules import rules_of
 from proxy.observability.logging import AccessLog
 from proxy.observability.metrics import Metrics
@@ -58,6 +60,8 @@ from proxy.registry.models import Registry
 from proxy.registry.rows import gone
 from proxy.routing.dispatch import Dispatcher
 from proxy.routing.lines import queue_rules
+from proxy.routing.maintenance import Maintenance
+from proxy.routing.reload import Reloader
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
 from proxy.sessions.chosen import Chosen
@@ -91,8 +95,8 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
         for name in left:
             lifecycle.drop(name)
 
-    live = LiveRegistry(registry, database, serve)
     keys = Keys((key.get_secret_value() for key in settings.api_keys), registry.keys.values())
+    live = LiveRegistry(registry, database, serve)
     operators = Operators((key.get_secret_value() for key in settings.admin_keys), alone=settings.loopback and not keys)
 
     watch = observe(dialect_of, metrics, AccessLog(settings.log_level, settings.log_format))
@@ -114,6 +118,8 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[DIALECTS] = CONTRACTS
     app[LIFECYCLE] = lifecycle
     app[DISPATCHER] = dispatcher
+    app[MAINTENANCE] = Maintenance(dispatcher.fleet, engines, lifecycle, lambda: dispatcher.router.registry)
+    app[RELOADER] = Reloader(settings, registry, engines, lifecycle, live)
     app[TOKENIZE_INPUTS] = tgi.tokenize
     app[REGISTRY] = live
     app[SESSIONS] = Sessions(
@@ -131,14 +137,19 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     metrics.watch("switchboard_caption_streams", "Audio streams captioned live.", lambda: app[CAPTIONER].streams)
     for contract in CONTRACTS:
         app.add_routes(contract.routes())
+    _open_and_close(app)
+    app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
+    return app
+
+
+def _open_and_close(app: web.Application) -> None:
+    """What starts with the application, and what ends with it."""
     app.on_cleanup.append(lambda app: app[CAPTIONER].close())
     app.on_cleanup.append(lambda app: app[CHATS].close())
     app.on_startup.append(lambda app: app[REGISTRY].start())
     app.on_cleanup.append(lambda app: app[REGISTRY].close())
     app.on_cleanup.append(lambda app: app[DATABASE].close())
     app.on_cleanup.append(lambda app: app[USERS].close())
-    app.cleanup_ctx.append(lambda app: _run_engines(app, engines, lifecycle))
-    return app
 
 
 def _tell_of_sessions(app: web.Application, place: Location) -> None:
@@ -157,18 +168,15 @@ async def _run_engines(app: web.Application, engines: Engines, lifecycle: Lifecy
     yield
     preloading.cancel()
     await asyncio.gather(preloading, return_exceptions=True)
+    await app[RELOADER].close()
+    await app[MAINTENANCE].close()
     await lifecycle.close()
     await app[DISPATCHER].close()
     await engines.close()
 
 
 async def _preload(app: web.Application, lifecycle: LifecycleManager) -> None:
-    entries = [entry for entry in app[DISPATCHER].router.registry.models if entry.preload]
+    entries = preloaded(app[DISPATCHER].router.registry)
     app[TRAFFIC].preloading = bool(entries)
-    for entry in entries:
-        try:
-            await lifecycle.preload(entry)
-        except BackendError:
-            # The manager has logged it; the first request for this model tries again and tells its caller.
-            continue
+    await preload(lifecycle, entries)
     app[TRAFFIC].preloading = False

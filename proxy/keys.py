@@ -19,12 +19,16 @@ from proxy.observability.metrics import Metrics
 from proxy.registry.catalog import Shelf
 from proxy.registry.live import LiveRegistry
 from proxy.routing.dispatch import Dispatcher
+from proxy.routing.maintenance import Maintenance
+from proxy.routing.reload import Reloader
 from proxy.routing.traffic import Traffic
 from proxy.settings import Settings
 from proxy.storage.database import Database
 
 SETTINGS = web.AppKey("settings", Settings)
 DISPATCHER = web.AppKey("dispatcher", Dispatcher)
+MAINTENANCE = web.AppKey("maintenance", Maintenance)
+RELOADER = web.AppKey("reloader", Reloader)
 LIFECYCLE = web.AppKey("lifecycle", LifecycleManager)
 METRICS = web.AppKey("metrics", Metrics)
 REFUSE = web.AppKey("refuse", Refuse)

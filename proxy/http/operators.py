@@ -12,7 +12,8 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.http.auth import Keys
 from proxy.http.origins import is_own
 
-SAFE = frozenset({"GET", "HEAD"})
+# What pages can send to other sites without these being asked.
+FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 
 class Operators:
@@ -40,13 +41,12 @@ class Operators:
 
 
 def _refuse_pages(request: web.Request) -> None:
-    """Pages of other sites can send requests that need no consent: those with the content of a form, or with none."""
+    """Browsers tell whose page it was; the content of a form is nothing that an operator sends."""
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and not is_own(origin, request.host):
         raise ApiError(ErrorCode.FORBIDDEN, f"Pages of `{origin[:200]}` may not do this.")
-    sent = request.headers.get(hdrs.CONTENT_TYPE)
-    if request.method not in SAFE and sent is not None and request.content_type != "application/json":
-        message = f"Content-Type `{sent[:100]}` is not accepted here; send no body, or application/json."
+    if request.content_type in FORMS:
+        message = f"Content-Type `{request.content_type}` is not accepted here; send no body."
         raise ApiError(ErrorCode.MEDIA_TYPE, message)
 
 

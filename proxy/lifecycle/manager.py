@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
@@ -202,9 +202,15 @@ class LifecycleManager:
         async with self._floor.emptied(engine):
             await self._engines.exchange(engine)
 
-    def unpin(self, entry: ModelEntry) -> None:
-        """The model is preloaded no more: it stays for as long as any other would."""
-        self.place(entry).pinned = False
+    def vacate(self, engine: str) -> set[asyncio.Task[None]]:
+        """Have everything leave that is loaded on an engine, once the requests that are here have ended."""
+        return {self._floor.drop(place) for place in self.places() if place.key.engine == engine}
+
+    def keep_only(self, entries: Iterable[ModelEntry]) -> None:
+        """Of the models that are there for good, these stay so; the others stay for as long as any model would."""
+        kept = {Key(entry.engine, entry.spec) for entry in entries}
+        for place in self.places():
+            place.pinned = place.pinned and place.key in kept
         self._floor.step()
 
     async def reload(self, entry: ModelEntry, compute: Compute | None = None) -> None:

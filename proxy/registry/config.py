@@ -39,7 +39,7 @@ def load_registry(settings: Settings) -> Registry:
     """Engines and models from the settings' file, and default models for speech and translation. Raises ConfigError."""
     path = configuration(settings)
     if path.is_file():
-        return _with_default_models(read_registry(path, settings), settings)
+        return _with_default_models(replace(read_registry(path, settings), file=path), settings)
     if settings.config is not None:
         raise ConfigError(f"{path}: no such file (SWITCHBOARD_CONFIG names it)")
     return _with_default_models(Registry(engines=_builtin_engines(settings)), settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from backends import REMOTE
@@ -59,7 +60,7 @@ class Registry:
 
     retired: names of models that are registered, and served no more; limits: engine -> requests that each replica of it serves
     at once (0 = no limit), where the configuration says; keys: the API keys of the configuration, by name; drained: engines that
-    take no new requests.
+    take no new requests; file: where all this was read, None = nowhere.
     """
 
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Registry:
     limits: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
     drained: frozenset[str] = frozenset()
+    file: Path | None = None
 
     def in_process(self, entry: ModelEntry) -> bool:
         """Whether the model runs here, not on an engine elsewhere."""

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.contract import Contract
+from proxy.contracts.ops.admin import drain, engines, reload, undrain
 from proxy.contracts.ops.docs import SCRIPT, START, STYLE, asset, docs, openapi, start
 from proxy.contracts.ops.operations import operations
 from proxy.errors import ApiError
@@ -54,6 +55,10 @@ def _routes() -> Iterable[web.RouteDef]:
         web.get(START, start),
         web.get(SCRIPT, asset),
         web.get(STYLE, asset),
+        web.post("/admin/reload", reload),
+        web.get("/admin/engines", engines),
+        web.post("/admin/engines/{name:.+}/drain", drain),
+        web.post("/admin/engines/{name:.+}/undrain", undrain),
     )
 
 
@@ -63,5 +68,6 @@ CONTRACT = Contract(
     operations=operations,
     render_error=render_error,
     prefixes=("/",),
+    operators=("/admin/",),
     public=frozenset({"/health", "/ready", "/openapi.json", "/docs", START, SCRIPT, STYLE}),
 )

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy.operation import OBJECT, Answer, Operation, record, text
+from backends.types import JsonObject
+from proxy.errors import ErrorCode
+from proxy.operation import BARE, BODY, FLAG, OBJECT, Answer, Operation, many, one_of, record, text
 
 STATUS = record({"status": text()})
+RELOADED = record(
+    {
+        "status": one_of("reloaded", "unchanged"),
+        "summary": many(text()),
+        "changes": OBJECT,
+        "needs_restart": many(text()),
+    }
+)
+STANDING = record(
+    {
+        "engine": text(),
+        "replica": {"type": "string", "nullable": True},
+        "draining": FLAG,
+        "in_flight": {"type": "integer", "minimum": 0},
+    }
+)
 ROOT = record({"status": text(), "docs": text()})
 
 
@@ -30,6 +48,44 @@ def operations() -> Iterable[Operation]:
         _get("/docs/start.js", "What the page begins with", Answer(description="A script", media="text/javascript")),
         _get("/docs/swagger-ui-bundle.js", "Swagger UI", Answer(description="A script", media="text/javascript")),
         _get("/docs/swagger-ui.css", "Swagger UI's style", Answer(description="A style sheet", media="text/css")),
+        _post(
+            "/admin/reload",
+            "Read the configuration anew and serve it",
+            Answer(description="What has changed", schema=RELOADED),
+        ),
+        Operation(
+            method="GET",
+            path="/admin/engines",
+            summary="Every engine, and what it does now",
+            success={
+                200: Answer(description="Engines", schema=record({"engines": many(OBJECT), "leaving": many(OBJECT)}))
+            },
+            errors=BARE | {ErrorCode.FORBIDDEN},
+        ),
+        _post(
+            "/admin/engines/{name}/drain",
+            "Send an engine no new requests",
+            Answer(description="How many it still has", schema=STANDING),
+            wait={"type": "number", "minimum": 0, "maximum": 3600, "description": "seconds to wait until it has none"},
+        ),
+        _post(
+            "/admin/engines/{name}/undrain",
+            "Send an engine requests again",
+            Answer(description="How many it has", schema=STANDING),
+        ),
+    )
+
+
+def _post(path: str, summary: str, answer: Answer, **options: JsonObject) -> Operation:
+    """Something that an operator does."""
+    of_engine = "{name}" in path
+    return Operation(
+        method="POST",
+        path=path,
+        summary=summary,
+        query={**({"replica": text("one of its replicas; none = all")} if of_engine else {}), **options},
+        success={200: answer},
+        errors=BODY | {ErrorCode.FORBIDDEN} | ({ErrorCode.NOT_FOUND} if of_engine else frozenset()),
     )
 
 

@@ -74,6 +74,6 @@ async def test_whoever_waits_for_an_engine_that_is_to_go_is_served(rigged: Rigge
 async def test_what_is_preloaded_no_more_goes_when_others_want_its_place(rigged: Rigged) -> None:
     rig = rigged()
     await rig.manager.preload(A)
-    rig.manager.unpin(A)
+    rig.manager.keep_only([B])
     await used(rig, "b", "c", "d")
     await rig.until(lambda: rig.place(A).state is State.NOT_LOADED)

@@ -1,0 +1,24 @@
+"""Models that are to be ready before anyone asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backends.errors import BackendError
+from proxy.lifecycle.manager import LifecycleManager
+from proxy.registry.models import ModelEntry, Registry
+
+
+def preloaded(registry: Registry) -> list[ModelEntry]:
+    """The models that the configuration has loaded; not those of engines that take no requests."""
+    return [entry for entry in registry.models if entry.preload and entry.engine not in registry.drained]
+
+
+async def preload(lifecycle: LifecycleManager, entries: Iterable[ModelEntry]) -> None:
+    """Load these for good, one after the other."""
+    for entry in entries:
+        try:
+            await lifecycle.preload(entry)
+        except BackendError:
+            # The manager has logged it; the first request for this model tries again and tells its caller.
+            continue
