@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,9 +23,10 @@ from proxy.storage.postgres import CONNECT_SECONDS, NO_CONNECTION, connect
 from proxy.storage.tables import REVISION
 
 BUSY_SECONDS = 5
+BUSY_PAUSE = 0.01
 CONNECTIONS = 5
 
-_NO_CONNECTION = (*NO_CONNECTION, exc.TimeoutError)
+_NO_CONNECTION = (*NO_CONNECTION, sqlite3.Error, exc.TimeoutError)
 # Classes of SQLSTATE: connection, deadlock, resources, intervention, system, internal.
 _PASSING = frozenset({"08", "40", "53", "57", "58", "XX"})
 _READ_ONLY = "25006"  # a standby that has not been promoted yet
@@ -85,8 +88,25 @@ def _prepare(location: Location) -> Engine:
     path = location.path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    _log_ahead(path)
     readers = _sqlite(path, "BEGIN", connections=CONNECTIONS)
     return Engine(readers, _sqlite(path, "BEGIN IMMEDIATE", connections=1), asyncio.Lock())
+
+
+def _log_ahead(path: Path) -> None:
+    """Have the file written by a log (WAL) for good. Of all that SQLite does, this alone waits for no other process, which may
+    be making the same file at this moment. Raises sqlite3.Error.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                    raise
+                time.sleep(BUSY_PAUSE)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -125,7 +145,6 @@ def _sqlite(path: Path, begin: str, *, connections: int) -> AsyncEngine:
         cursor = connection.cursor()
         for pragma in (
             f"busy_timeout={BUSY_SECONDS * 1000}",
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
         ):
