@@ -203,6 +203,8 @@ class Splice(Answer):
         """See whether the client keeps up, and how fast events come: not at each of them, since asking costs as much."""
         if self._sink.full:
             self._pause()
+        if len(self._recent[-1]) > LARGE:
+            self._forget()
         now = time.monotonic()
         if self._client.rounds.worth_while(self._reads, now - self._looked_at):
             self._single = 0
@@ -240,11 +242,21 @@ class Splice(Answer):
         outcome = self._outcome
         if outcome.first_byte_at is None:
             outcome.first_byte_at = time.monotonic()
+            if outcome.began is not None:
+                outcome.began()
         self._recent.append(payload)
         if not self._stream:
             self._json_bytes += len(payload)
             if self._json_bytes > accounting.MAX_JSON:
                 self._recent.clear()
+        elif len(payload) > LARGE:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Of large reads only what the end is looked for in is kept: many of them would be megabytes for each slow client."""
+        tail = self._tail(accounting.MAX_TAIL)[-accounting.MAX_TAIL :]
+        self._recent.clear()
+        self._recent.append(tail)
 
     # ------------------------------------------------------------------- the end
 

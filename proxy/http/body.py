@@ -16,6 +16,8 @@ from proxy.http.observe import CALL
 
 PATIENCE = web.AppKey("patience", float)
 """Seconds for which a body may stand still."""
+SLOWEST = 1000.0
+"""Bytes a second that a body must make on the whole, once it has had that long."""
 
 
 def refuse_compressed(request: web.Request) -> None:
@@ -75,7 +77,7 @@ async def _bounded(request: web.Request, limit: int) -> bytes:
 async def chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes, None]:
     """The body as it arrives. limit: bytes; the rest of a larger one is not read.
 
-    Raises TOO_LARGE, REQUEST_TIMEOUT when nothing comes for the application's PATIENCE, or web.RequestPayloadError.
+    Raises TOO_LARGE, REQUEST_TIMEOUT when nothing comes for the application's PATIENCE or it crawls, or web.RequestPayloadError.
     """
     if (request.content_length or 0) > limit:
         # Said in advance: it need not be waited for.
@@ -84,9 +86,10 @@ async def chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes, None
     if not content.is_eof():
         await _continue(request)
     received = 0
+    begun = asyncio.get_running_loop().time()
     while not content.at_eof():
         # What has arrived with the head, as most bodies have, needs no timer.
-        chunk = await (content.readany() if content.is_eof() else _patiently(request))
+        chunk = await (content.readany() if content.is_eof() else _patiently(request, begun, received))
         received += len(chunk)
         if received > limit:
             raise too_large(limit)
@@ -102,13 +105,18 @@ async def _continue(request: web.Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def _patiently(request: web.Request) -> bytes:
+async def _patiently(request: web.Request, begun: float, received: int) -> bytes:
+    """What comes next. A body must not stand still for long, nor crawl: a byte now and then buys no time."""
     patience = request.app[PATIENCE]
+    loop = asyncio.get_running_loop()
+    still, crawling = loop.time() + patience, begun + patience + received / SLOWEST
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout_at(min(still, crawling)):
             return await request.content.readany()
     except TimeoutError as error:
         message = f"No more of the request body came for {patience:g} seconds."
+        if crawling < still:
+            message = f"The request body comes slower than {SLOWEST:g} bytes a second."
         raise ApiError(ErrorCode.REQUEST_TIMEOUT, message) from error
 
 

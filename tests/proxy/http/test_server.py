@@ -99,14 +99,20 @@ async def test_a_body_that_stands_still_is_answered_408(sent: bytes) -> None:
     assert "No more of the request body came" in orjson.loads(answer.body)["error"]["message"]
 
 
-async def test_a_slow_body_that_moves_is_read() -> None:
+@pytest.mark.parametrize(("slowest", "status"), [(10.0, 404), (1000.0, 408)])
+async def test_a_slow_body_is_read_while_it_does_not_crawl(
+    monkeypatch: pytest.MonkeyPatch, slowest: float, status: int
+) -> None:
+    monkeypatch.setattr("proxy.http.body.SLOWEST", slowest)
     body = b'{"model": "nobody"}'
     head = CHAT + b"Content-Length: %d\r\n\r\n" % len(body)
     async with serve_app(NOTHING, body_seconds=0.5) as url, client(url, head) as slow:
         for byte in body:
             slow.writer.write(bytes([byte]))
             await asyncio.sleep(0.05)
-        assert (await slow.answer()).status == 404
+        answer = await slow.answer()
+    assert answer.status == status
+    assert status != 408 or b"slower than 1000 bytes a second" in answer.body
 
 
 async def test_one_connection_too_many_is_told_so() -> None:
