@@ -34,7 +34,7 @@ class _Read(Collector):
     """A gauge with labels, read from its owner at each scrape instead of being told twice a request."""
 
     def __init__(
-        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Mapping[tuple[str, ...], float]]
+        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
     ) -> None:
         self._name = name
         self._what = what
@@ -43,7 +43,7 @@ class _Read(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         gauge = GaugeMetricFamily(self._name, self._what, labels=self._labels)
-        for labels, value in self._read().items():
+        for labels, value in self._read():
             gauge.add_metric(labels, value)
         yield gauge
 
@@ -51,7 +51,7 @@ class _Read(Collector):
 class Metrics:
     """The proxy's Prometheus metrics, in a registry of their own (several apps may live in one process)."""
 
-    def __init__(self, in_flight: Mapping[tuple[str, ...], int]) -> None:
+    def __init__(self, in_flight: Mapping[tuple[str, str], int]) -> None:
         self.registry = CollectorRegistry()
         by_model = ("model", "engine")
         self._requests = Counter(
@@ -99,9 +99,7 @@ class Metrics:
             (*by_model, "reason"),
             registry=self.registry,
         )
-        self.watch_all(
-            "switchboard_in_flight", "Requests being served, or waiting for it.", by_model, lambda: in_flight
-        )
+        self.watch_all("switchboard_in_flight", "Requests being served, or waiting for it.", by_model, in_flight.items)
         self._series: dict[_SeriesKey, _Series] = {}
 
     def record(self, call: Call) -> None:
@@ -123,7 +121,7 @@ class Metrics:
         Gauge(name, what, registry=self.registry).set_function(value)
 
     def watch_all(
-        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Mapping[tuple[str, ...], float]]
+        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
     ) -> None:
         """Show figures by labels, asked of their owner at each scrape."""
         self.registry.register(_Read(name, what, labels, read))

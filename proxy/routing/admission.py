@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from proxy.observability.call import Call
@@ -34,10 +34,10 @@ class Admission:
         self._clock = clock
         self._lines = Lines(rules, usable)
         self._queue = Queue(patience=rules.patience, max_bytes=rules.max_bytes)
-        self._waiting: Counter[tuple[str, ...]] = Counter()
+        self._waiting: Counter[tuple[str, str]] = Counter()
         self._looking: asyncio.TimerHandle | None = None
         by_model = ("model", "engine")
-        metrics.watch_all("switchboard_waiting", "Requests waiting for a slot.", by_model, lambda: self._waiting)
+        metrics.watch_all("switchboard_waiting", "Requests waiting for a slot.", by_model, self._waiting.items)
         metrics.watch_all("switchboard_slots", "Requests that an engine may serve at once.", ("engine",), self._slots)
 
     def admit(self, entry: ModelEntry, call: Call) -> Slot:
@@ -59,8 +59,8 @@ class Admission:
             self._lines.measure(pool)
             self._queue.fill(pool, now)
 
-    def _slots(self) -> dict[tuple[str, ...], float]:
-        return {(pool.name,): pool.limit for pool in self._lines.pools if pool.limit < NO_LIMIT}
+    def _slots(self) -> Iterable[tuple[tuple[str, ...], float]]:
+        return (((pool.name,), pool.limit) for pool in self._lines.pools if pool.limit < NO_LIMIT)
 
     # ------------------------------------------------------------------ for Slot
 
