@@ -27,6 +27,8 @@ from proxy.registry.models import ModelEntry
 
 T = TypeVar("T")
 
+RESTING: frozenset[UnloadReason] = frozenset({"idle", "evicted", "memory_pressure"})
+"""Why an engine may sleep in place of being stopped: nobody said that it shall go."""
 REMEMBERED = 1000
 """Models that are not loaded, of which state and figures are kept."""
 
@@ -249,7 +251,7 @@ class Floor:
                 await place.change()
             if place.state is State.LOADED:
                 place.take("unload")
-                freed = await self._loader.unload(entry, model)
+                freed = await self._loader.unload(entry, model, rest=reason in RESTING)
         except BackendError as error:
             self._log.warning("model unload failed", model=entry.name, error=error.message)
         finally:

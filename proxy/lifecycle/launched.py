@@ -99,7 +99,11 @@ class Launched:
                 await self._wake(report)
 
     async def unload(self, model: ModelSpec) -> None:
-        """Have it rest: sleep where it can and may, else stop. Raises Unavailable when it cannot be ended."""
+        """Stop it. Raises as end does."""
+        await self.end()
+
+    async def rest(self) -> None:
+        """Have it sleep where it can and may, else stop. Raises Unavailable when it cannot be ended."""
         async with self._lock:
             level = await self._depth(self) if self.up and not self.level else 0
             if not level or not await self._sleep(level):

@@ -120,8 +120,8 @@ class Loader:
         )
         return loaded
 
-    async def unload(self, entry: ModelEntry, model: ModelSpec) -> float | None:
-        """Take the model out of memory: MB that this freed, None where that cannot be told."""
+    async def unload(self, entry: ModelEntry, model: ModelSpec, *, rest: bool) -> float | None:
+        """Take the model out of memory: MB that this freed, None where that cannot be told. rest: an engine may sleep instead."""
         outside = await self._launcher.of(entry, self._hold)
         if outside is not None and not isinstance(outside, Launched):
             await outside.unload(model)
@@ -132,7 +132,10 @@ class Loader:
             device = outside.device
         async with self._gauge.growth(device) as growth:
             self._gauge.moves(growth)
-            await (outside or self._engines[entry.engine]).unload(model)
+            if rest and outside is not None:
+                await outside.rest()
+            else:
+                await (outside or self._engines[entry.engine]).unload(model)
             taken = await self._gauge.taken(growth)
         freed = None if taken is None else max(0.0, -taken)
         if outside is not None:

@@ -25,6 +25,8 @@ from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.memory import Room
 from proxy.lifecycle.rules import Rules
 from proxy.registry.models import ModelEntry, Registry
+from tests.proxy.lifecycle import rig as steered
+from tests.proxy.lifecycle.rig import SteeredBackend
 
 FAKE = str(Path(__file__).with_name("fake_engine.py"))
 WAIT = 20.0
@@ -99,13 +101,16 @@ class EngineRig:
 async def engine_rig(
     launches: Mapping[str, Launch], *entries: ModelEntry, rules: Rules | None = None, machine: Machine | None = None
 ) -> AsyncIterator[EngineRig]:
-    """A manager over these engines; at the end no process of them may be left."""
+    """A manager over these engines, and one of this process, `here`; at the end no process of them may be left."""
     specs = {name: EngineSpec(name=name, kind="vllm", launch=each) for name, each in launches.items()}
+    specs["here"] = EngineSpec(name="here", kind="transformers", device="cpu")
     news: list[News] = []
-    engines = Engines(specs, backends.create)
+    here = SteeredBackend(steered.Machine())
+    here.go.set()
+    engines = Engines(specs, lambda spec: here if spec.name == "here" else backends.create(spec))
     machine = machine or Machine()
     manager = LifecycleManager(engines, rules or Rules(), publish=news.append, read=machine.room)
-    machine.holding = lambda: _holding(manager)
+    machine.holding = lambda: _holding(manager, len(here.machine.loaded))
     models = entries or tuple(model(name) for name in launches)
     manager.serve_from(Registry(engines=specs, models=models))
     await manager.start()
@@ -118,7 +123,7 @@ async def engine_rig(
         assert not [process for process in left if FAKE in " ".join(process.cmdline())]
 
 
-def _holding(manager: LifecycleManager) -> tuple[int, int]:
-    """How many engines serve, and how many sleep."""
+def _holding(manager: LifecycleManager, here: int) -> tuple[int, int]:
+    """How many engines serve, models of this process among them, and how many sleep."""
     launched = manager._launcher._launched.values()
-    return sum(each.up and not each.level for each in launched), sum(each.asleep for each in launched)
+    return here + sum(each.up and not each.level for each in launched), sum(each.asleep for each in launched)
