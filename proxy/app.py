@@ -164,6 +164,7 @@ def _tell_of_sessions(app: web.Application, place: Location) -> None:
 async def _run_engines(app: web.Application, engines: Engines, lifecycle: LifecycleManager) -> AsyncIterator[None]:
     """Preload what asks for it while the door is already open; close everything at the end."""
     await lifecycle.start()
+    app[DISPATCHER].watchdog.start()
     preloading = asyncio.create_task(_preload(app, lifecycle), name="preload")
     yield
     preloading.cancel()

@@ -27,6 +27,7 @@ class Call:
     status: int = 0
     error: str | None = None
     caller: Caller = ANYONE
+    safe: bool = False
     size: int = 0
     queued: float = 0.0
     relayed: RelayOutcome | None = None

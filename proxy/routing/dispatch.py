@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -16,10 +15,12 @@ from proxy.observability.call import Call
 from proxy.observability.metrics import Metrics
 from proxy.registry.models import ModelEntry, Registry, Target
 from proxy.routing.admission import Admission, Slot
-from proxy.routing.fleet import SKIPPED_FOR, Choice, Fleet
+from proxy.routing.attempts import Attempts
+from proxy.routing.fleet import Choice, Fleet
 from proxy.routing.lines import Rules
 from proxy.routing.router import Router
 from proxy.routing.traffic import Traffic
+from proxy.routing.watchdog import Watchdog
 
 UNLISTED = "(unlisted)"
 
@@ -41,11 +42,14 @@ class Dispatcher:
         self._lifecycle = lifecycle
         self._traffic = traffic
         self.fleet = Fleet(engines, router.registry)
+        self.watchdog = Watchdog(self.fleet)
+        self.attempts = Attempts(self.fleet, self.watchdog)
         self._admission = Admission(rules, metrics, self.fleet.usable)
         self._admission.serve_from(router.registry)
 
     async def close(self) -> None:
         """Close what only waited for its last request."""
+        await self.watchdog.close()
         await self.fleet.close()
 
     def serve_from(self, registry: Registry) -> None:
@@ -83,28 +87,14 @@ class Dispatcher:
     async def relay(self, entry: ModelEntry, ask: Callable[[Target], RelayRequest], sink: Sink, call: Call) -> None:
         """Pass bytes through. Raises BackendError only before the first byte went out.
 
-        ask: the request as an engine is to see it. A replica that could not be sent it is followed by the next: nothing was
-        executed.
+        ask: the request as an engine is to see it.
         """
         call.relayed = outcome = RelayOutcome()
         self._traffic.enter(call.model, call.engine)
         try:
             async with self._admission.admit(entry, call) as slot:
-                candidates = self._open(self._current(entry), slot)
-                while True:
-                    choice = self._next(candidates)
-                    asked = ask(choice.target)
-                    relay = choice.replica.relay
-                    if relay is None or not relay.relays(asked.method, asked.path):
-                        candidates.remove(choice)
-                        continue
-                    slot.goes_to(choice.target.engine)
-                    try:
-                        with choice.replica.serving():
-                            return await relay.relay(asked, sink, outcome)
-                    except Unavailable:
-                        if not self._another(choice, candidates):
-                            raise
+                choices = self._open(self._current(entry), slot)
+                await self.attempts.relay(entry, choices, ask, sink, outcome, slot.goes_to, safe=call.safe)
         finally:
             self._traffic.leave(call.model, call.engine)
 
@@ -116,7 +106,7 @@ class Dispatcher:
             async with (
                 self._admission.admit(entry, call) as slot,
                 self._lifecycle.use(entry := self._current(entry)),
-                aclosing(self._events(entry, request, slot)) as events,
+                aclosing(self._events(entry, request, slot, call)) as events,
             ):
                 async for event in events:
                     if isinstance(event, Usage):
@@ -132,36 +122,21 @@ class Dispatcher:
         self._traffic.enter(call.model or entry.name, entry.engine)
         try:
             async with self._lifecycle.use(entry):
-                remote = self._engines.remote(entry.engine)
-                backend = self._next(self._open(entry)).replica.backend if remote else self._engines[entry.engine]
+                if self._engines.remote(entry.engine):
+                    return await self.attempts.tokenize(entry, self._open(entry), request)
+                backend = self._engines[entry.engine]
                 if not isinstance(backend, Tokenizing):
                     raise Unsupported(f"The engine behind `{entry.name}` does not show its tokens.", param="model")
                 return await backend.tokenize(entry.spec, request)
         finally:
             self._traffic.leave(call.model or entry.name, entry.engine)
 
-    def _events(self, entry: ModelEntry, request: Request, slot: Slot) -> AsyncGenerator[Event, None]:
+    def _events(self, entry: ModelEntry, request: Request, slot: Slot, call: Call) -> AsyncGenerator[Event, None]:
         """The answer of the pipeline in this process, or of a replica."""
         if self._engines.remote(entry.engine):
-            return self._remote(self._open(entry, slot), request, slot)
+            choices = self._open(entry, slot)
+            return self.attempts.events(entry, choices, request, slot.goes_to, safe=call.safe)
         return self._engines[entry.engine].run(entry.spec, request)
-
-    async def _remote(self, candidates: list[Choice], request: Request, slot: Slot) -> AsyncGenerator[Event, None]:
-        """A replica's answer; one that could not be sent the request is followed by the next."""
-        while True:
-            choice = self._next(candidates)
-            begun = False
-            slot.goes_to(choice.target.engine)
-            try:
-                with choice.replica.serving():
-                    async with aclosing(choice.replica.backend.run(choice.target.spec, request)) as events:
-                        async for event in events:
-                            begun = True
-                            yield event
-                return
-            except Unavailable:
-                if begun or not self._another(choice, candidates):
-                    raise
 
     def _current(self, entry: ModelEntry) -> ModelEntry:
         """The model as it is served by now: its engine may have left since it was looked up.
@@ -175,22 +150,13 @@ class Dispatcher:
         return entry
 
     def _open(self, entry: ModelEntry, slot: Slot | None = None) -> list[Choice]:
-        """The replicas that may get the request, on engines with room where there are several. Raises Unavailable."""
+        """The replicas that may get the request, on engines with room if its model has several. Raises Unavailable."""
         candidates = [choice for choice in self.fleet.candidates(entry) if not choice.replica.draining]
         if not candidates:
             raise _drained(entry)
         if slot is not None and entry.targets:
             return [choice for choice in candidates if slot.allows(choice.target.engine)] or candidates
         return candidates
-
-    def _next(self, candidates: list[Choice]) -> Choice:
-        return self.fleet.choose(candidates, asyncio.get_running_loop().time())
-
-    def _another(self, choice: Choice, candidates: list[Choice]) -> bool:
-        """Leave this replica alone for a moment; whether there is one more to try, among those that are left."""
-        choice.replica.away_until = asyncio.get_running_loop().time() + SKIPPED_FOR
-        candidates.remove(choice)
-        return bool(candidates)
 
 
 def _drained(entry: ModelEntry) -> Unavailable:

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from backends.base import Backend, Relay
+import structlog
+
+from backends.base import Backend, EngineSpec, Relay, Watched
 from proxy.lifecycle.engines import Engines, Made
 from proxy.registry.models import ModelEntry, Registry, Target
+from proxy.routing.health import End, ReplicaHealth, State
+from proxy.routing.identity import Identity
 
-SKIPPED_FOR = 3.0  # seconds for which a replica that refused a connection is left alone while others may be tried
+log = structlog.get_logger("health")
 
 
 @dataclass(slots=True, eq=False)
 class Replica:
-    """One base URL of an engine. relay: None where its dialect is not OpenAI's; away_until: on the loop's clock.
+    """One base URL of an engine. spec: with that URL alone; relay: None where its dialect is not OpenAI's.
 
-    draining: it takes no new requests.
+    watched: None where nothing is known of its connections; draining: it takes no new requests.
     """
 
     name: str
     engine: str
     url: str
+    spec: EngineSpec
     backend: Backend
     relay: Relay | None
+    watched: Watched | None
+    health: ReplicaHealth
+    identity: Identity = field(default_factory=Identity)
     in_flight: int = 0
-    away_until: float = 0.0
     draining: bool = False
+    looked_at: float = 0.0
+    _sent_before_trial: int = 0
     _emptied: asyncio.Event | None = None
 
     @contextmanager
@@ -45,6 +53,29 @@ class Replica:
             if self._emptied is not None and not self.in_flight:
                 self._emptied.set()
                 self._emptied = None
+
+    def began(self, now: float) -> int:
+        """A request goes there: its ticket."""
+        if self.health.out and self.watched is not None:
+            self._sent_before_trial = self.watched.pulse(now).sent
+        return self.health.began(now)
+
+    def proved(self, ticket: int) -> None:
+        """A trial's answer has begun."""
+        self.health.proved(asyncio.get_running_loop().time(), ticket)
+
+    def look_due(self, now: float) -> bool:
+        """Whether to see if somebody is there again, or somebody else."""
+        gone = self.health.state is State.EJECTED and self.health.kind is End.GONE
+        return (gone or bool(self.identity.wrong)) and now - self.looked_at >= self.health.rules.check
+
+    def connected(self, now: float) -> bool:
+        """Whether the request of its trial has reached an engine: where nothing had accepted connections, that was in doubt."""
+        return self.watched is not None and self.watched.pulse(now).sent > self._sent_before_trial
+
+    def silence(self, now: float) -> float:
+        """For how many seconds it has had work without a byte coming from it."""
+        return self.watched.pulse(now).silence if self.watched is not None else 0.0
 
     async def emptied(self) -> None:
         """Return when no request is with it."""
@@ -117,8 +148,22 @@ class Fleet:
         return self._replicas.get(engine, ())
 
     def _replica(self, engine: str, made: Made) -> Replica:
-        url, relay = made.spec.urls[0], _as_relay(made.backend)
-        return Replica(made.spec.name, engine, url, made.backend, relay, draining=engine in self.drained)
+        spec, backend = made.spec, made.backend
+        replica = Replica(
+            spec.name,
+            engine,
+            spec.urls[0],
+            spec,
+            backend,
+            relay=backend if isinstance(backend, Relay) else None,
+            watched=backend if isinstance(backend, Watched) else None,
+            health=ReplicaHealth(spec.health),
+            draining=engine in self.drained,
+        )
+        replica.health.changed = lambda _: _tell(replica)
+        if replica.watched is not None:
+            replica.watched.on_drop(replica.identity.forget)
+        return replica
 
     async def _leave(self, replica: Replica) -> None:
         await replica.emptied()
@@ -132,23 +177,36 @@ class Fleet:
 
     def usable(self, engine: str) -> int:
         """How many replicas of an engine take requests now."""
-        now = time.monotonic()
-        return sum(not replica.draining and replica.away_until <= now for replica in self._replicas.get(engine, ()))
+        return sum(not (replica.draining or replica.health.out) for replica in self._replicas.get(engine, ()))
 
-    def choose(self, candidates: list[Choice], now: float) -> Choice:
-        """The one with least in flight; equals take turns. Replicas that are away only where all are."""
+    def all(self) -> Iterator[Replica]:
+        """Every replica of every engine."""
+        return chain(*self._replicas.values())
+
+    def choose(self, candidates: Sequence[Choice]) -> Choice:
+        """The one with least in flight; equals take turns."""
         if len(candidates) == 1:
             return candidates[0]
         self._turn += 1
         turn = self._turn % len(candidates)
-        order = candidates[turn:] + candidates[:turn]
-        here = [choice for choice in order if choice.replica.away_until <= now]
-        return min(here or order, key=lambda choice: choice.replica.in_flight)
+        return min([*candidates[turn:], *candidates[:turn]], key=lambda choice: choice.replica.in_flight)
 
 
 def _kept(made: Made, before: Iterable[Replica]) -> Replica | None:
     return next((replica for replica in before if replica.backend is made.backend), None)
 
 
-def _as_relay(backend: object) -> Relay | None:
-    return backend if isinstance(backend, Relay) else None
+def _tell(replica: Replica) -> None:
+    """Log a change of state; what is out may come back as another."""
+    health = replica.health
+    report = health.report(asyncio.get_running_loop().time())
+    fields: dict[str, object] = {"replica": replica.name, "url": replica.url, "state": health.state.value}
+    if health.reason:
+        fields["reason"] = health.reason
+    if report.next_trial is not None:
+        fields["next_trial"] = round(report.next_trial, 1)
+    if health.state is State.EJECTED:
+        replica.identity.forget()
+        log.warning("replica", **fields)
+    else:
+        log.info("replica", **fields)

@@ -59,7 +59,8 @@ class ReplicaHealth:
     """Ask may_serve() before a request, then began(), and ended() with the ticket that it gave. Times are of any one clock.
 
     serving: whether requests may come without asking further, the one look of the hot path; epoch: which stretch of serving
-    or of being out this is, and a request's ticket; kind: what it was last ejected for; changed: told of each new state.
+    or of being out this is, and a request's ticket; kind: what it was last ejected for; changed: told when it is ejected, rests,
+    and serves again.
     """
 
     __slots__ = (
@@ -168,6 +169,7 @@ class ReplicaHealth:
         self.kind = kind
         self.epoch += 1
         self._enter(State.EJECTED, now, reason)
+        self.changed(self)
 
     def hint(self, now: float) -> None:
         """It accepts connections again, where it had not: a request may find out at once."""
@@ -190,7 +192,8 @@ class ReplicaHealth:
             self._try_again(now, seconds)
         elif seconds:
             self._until = now + seconds
-            self._enter(State.RESTING, now, reason)
+            if self._enter(State.RESTING, now, reason):
+                self.changed(self)
 
     def _try_again(self, now: float, seconds: float) -> None:
         """A trial that showed nothing is another's turn."""
@@ -204,30 +207,35 @@ class ReplicaHealth:
             self._again = now
         self._failures = 0
         self._enter(State.SERVING, now, "")
+        self.changed(self)
 
-    def _enter(self, state: State, now: float, reason: str) -> None:
+    def _enter(self, state: State, now: float, reason: str) -> bool:
+        """Whether that is a change."""
         before, self.state, self.reason = self.state, state, reason
         self.serving = state is State.SERVING
         if state is before:
-            return
+            return False
         if {state, before} != {State.EJECTED, State.TRIAL}:  # a trial is a part of being out
             self._since = now
-        self.changed(self)
+        return True
 
 
-def admitted(replicas: Sequence[ReplicaHealth], now: float, *, trials: bool = True) -> Sequence[int]:
-    """The indexes of those that may get the next request, none = none may. trials: it may be the one that finds out.
+def ready(replicas: Sequence[ReplicaHealth], now: float, *, trials: bool = True) -> Sequence[int]:
+    """The indexes of those that may get the next request as a matter of course. trials: it may be the one that finds out.
 
-    A trial that is due takes the request, or a policy that knows better would leave the replica out for good. Where none
-    serves, the resting ones do; and where all are out, the one whose last trial is longest ago, each ALONE_EVERY seconds.
+    A trial that is due takes the request, or a policy that knows better would leave the replica out for good.
     """
     able = [index for index, replica in enumerate(replicas) if replica.may_serve(now)]
     serving = [index for index in able if replicas[index].serving]
     due = [index for index in able if not replicas[index].serving]
-    if due and (trials or not serving):
-        return due[:1]
-    if serving:
-        return serving
+    return due[:1] if due and (trials or not serving) else serving
+
+
+def last_resort(replicas: Sequence[ReplicaHealth], now: float) -> Sequence[int]:
+    """The indexes of those that may get it where none is ready.
+
+    The resting ones do; and where all are out, the one whose last trial is longest ago, each ALONE_EVERY seconds.
+    """
     resting = [index for index, replica in enumerate(replicas) if replica.state is State.RESTING]
     if resting:
         return resting

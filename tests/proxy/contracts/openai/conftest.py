@@ -8,16 +8,18 @@ import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
-from backends.base import EngineSpec, ModelSpec, Timeouts
+from backends.base import EngineSpec, HealthRules, ModelSpec, Timeouts
 from proxy.registry.models import ModelEntry, Registry
 from tests.engines.vllm_double import VllmDouble
 from tests.support import serve_app
 
+AT_ONCE = HealthRules(first_pause=0.001, longest_pause=0.001)
+
 
 def remote(kind: str, url: str, served_as: str, key: str | None = None) -> Registry:
-    """A model `tiny` with the alias `org/tiny-alias` on one remote engine with short timeouts."""
+    """A model `tiny` with the alias `org/tiny-alias` on one remote engine with short timeouts, tried again at once."""
     timeouts = Timeouts(connect=2, first_byte=0.5, idle=0.5)
-    engine = EngineSpec(name="engine", kind=kind, urls=(url,), key=key, timeouts=timeouts)
+    engine = EngineSpec(name="engine", kind=kind, urls=(url,), key=key, timeouts=timeouts, health=AT_ONCE)
     model = ModelEntry(
         name="tiny", engine="engine", spec=ModelSpec(source=served_as), task="text", aliases=("org/tiny-alias",)
     )

@@ -1,0 +1,163 @@
+"""One request, tried on one replica after another until one takes it, as far as that harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from backends.base import Relay, RelayOutcome, RelayRequest, Sink, Tokenizing
+from backends.errors import BackendError, Unavailable, Unsupported
+from backends.types import Chat, Complete, Event, Request, Tokenized
+from proxy.registry.models import ModelEntry, Target
+from proxy.routing.fleet import Choice, Fleet
+from proxy.routing.proving import ProvingSink
+from proxy.routing.retries import RetryBudget, may_retry, was_sent
+from proxy.routing.watchdog import Watchdog
+
+
+class Attempts:
+    """Brings requests to replicas. retries: how many each engine had.
+
+    safe: the caller said that a request may be done twice; goes_to: told of the engine that it is sent to.
+    """
+
+    def __init__(self, fleet: Fleet, watchdog: Watchdog) -> None:
+        self._fleet = fleet
+        self._watchdog = watchdog
+        self._budgets: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
+        self.retries: defaultdict[str, int] = defaultdict(int)
+
+    async def relay(
+        self,
+        entry: ModelEntry,
+        choices: Sequence[Choice],
+        ask: Callable[[Target], RelayRequest],
+        sink: Sink,
+        outcome: RelayOutcome,
+        goes_to: Callable[[str], None],
+        *,
+        safe: bool = False,
+    ) -> None:
+        """Pass bytes through. Raises BackendError only before the first byte went out."""
+        self._budgets[entry.engine].seen += 1
+        failed: BackendError | None = None
+        while True:
+            choice = await self._next(entry, choices, failed)
+            asked = ask(choice.target)
+            relay = choice.replica.relay
+            if relay is None or not relay.relays(asked.method, asked.path):
+                choices = without(choice, choices)
+                continue
+            goes_to(choice.replica.engine)
+            try:
+                return await self._relayed(entry, choice, relay, asked, sink, outcome)
+            except BackendError as error:
+                failed, choices = error, without(choice, choices)
+                if not (choices and self._may_go_on(choice, error, safe=safe)):
+                    raise
+
+    async def events(
+        self,
+        entry: ModelEntry,
+        choices: Sequence[Choice],
+        request: Request,
+        goes_to: Callable[[str], None],
+        *,
+        safe: bool = False,
+    ) -> AsyncGenerator[Event, None]:
+        """A replica's answer."""
+        self._budgets[entry.engine].seen += 1
+        failed: BackendError | None = None
+        while True:
+            choice = await self._next(entry, choices, failed)
+            begun = False
+            goes_to(choice.replica.engine)
+            try:
+                async with aclosing(self._run(entry, choice, request)) as events:
+                    async for event in events:
+                        begun = True
+                        yield event
+                return
+            except BackendError as error:
+                failed, choices = error, without(choice, choices)
+                if begun or not (choices and self._may_go_on(choice, error, safe=safe)):
+                    raise
+
+    async def tokenize(self, entry: ModelEntry, choices: Sequence[Choice], request: Chat | Complete) -> Tokenized:
+        """How a replica's model reads the text. Raises Unsupported where its engine cannot tell."""
+        choice = await self._next(entry, choices, None)
+        backend = choice.replica.backend
+        if not isinstance(backend, Tokenizing):
+            raise Unsupported(f"The engine behind `{entry.name}` does not show its tokens.", param="model")
+        ticket = await self._watchdog.begin(entry, choice)
+        try:
+            told = await backend.tokenize(choice.target.spec, request)
+        except BaseException as error:
+            self._watchdog.ended(choice, ticket, error)
+            raise
+        self._watchdog.ended(choice, ticket, None, proof=False)
+        return told
+
+    async def _relayed(
+        self,
+        entry: ModelEntry,
+        choice: Choice,
+        relay: Relay,
+        asked: RelayRequest,
+        sink: Sink,
+        outcome: RelayOutcome,
+    ) -> None:
+        replica = choice.replica
+        ticket = await self._watchdog.begin(entry, choice)
+        if replica.health.out:
+            sink = ProvingSink(sink, lambda: replica.proved(ticket))
+        try:
+            with replica.serving():
+                await relay.relay(asked, sink, outcome)
+        except BaseException as error:
+            self._watchdog.ended(choice, ticket, error)
+            raise
+        self._watchdog.ended(choice, ticket, None, outcome, proof="tokenize" not in asked.path)
+
+    async def _run(self, entry: ModelEntry, choice: Choice, request: Request) -> AsyncGenerator[Event, None]:
+        replica = choice.replica
+        ticket = await self._watchdog.begin(entry, choice)
+        try:
+            with replica.serving():
+                async with aclosing(replica.backend.run(choice.target.spec, request)) as events:
+                    async for event in events:
+                        if replica.health.out:
+                            replica.proved(ticket)
+                        yield event
+        except BaseException as error:
+            self._watchdog.ended(choice, ticket, error)
+            raise
+        self._watchdog.ended(choice, ticket, None)
+
+    async def _next(self, entry: ModelEntry, choices: Sequence[Choice], failed: BackendError | None) -> Choice:
+        """Where to go next. Raises Unavailable where nobody can serve; after a failure, that failure."""
+        try:
+            able = await self._watchdog.able(entry, choices, again=failed is not None)
+        except Unavailable:
+            if failed is None:
+                raise
+            raise failed from failed.__cause__
+        return self._fleet.choose(able)
+
+    def _may_go_on(self, choice: Choice, error: BackendError, *, safe: bool) -> bool:
+        """Whether this failure may be made up for elsewhere; one that an engine has seen is counted."""
+        engine = choice.replica.engine
+        if not may_retry(error, first_byte_sent=False, safe=safe):
+            return False
+        if was_sent(error):
+            if not self._budgets[engine].take(asyncio.get_running_loop().time()):
+                return False
+            self.retries[engine] += 1
+        return True
+
+
+def without(choice: Choice, choices: Sequence[Choice]) -> list[Choice]:
+    """The others."""
+    return [each for each in choices if each is not choice]
