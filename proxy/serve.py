@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 from importlib import import_module
@@ -20,7 +21,7 @@ from proxy.address import Address
 from proxy.app import build_app
 from proxy.hello import hello
 from proxy.http.server import Limits, Runner
-from proxy.keys import REFUSE, SETTINGS, TRAFFIC
+from proxy.keys import REFUSE, RELOADER, SETTINGS, TRAFFIC
 from proxy.observability.logging import configure_logging
 from proxy.registry.models import Registry
 from proxy.settings import Settings
@@ -37,7 +38,10 @@ class StartError(Exception):
 
 
 def serve(settings: Settings, registry: Registry, *, greet: bool = False) -> None:
-    """Run until SIGTERM or SIGINT; a second SIGINT does not wait for running requests. Raises StartError."""
+    """Run until SIGTERM or SIGINT; a second SIGINT does not wait for running requests. SIGHUP reads the configuration anew.
+
+    Raises StartError.
+    """
     configure_logging(settings.log_level, settings.log_format)
     _check_parser()
     _allow_files(settings.max_connections)
@@ -59,6 +63,14 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    started_in_terminal = _in_terminal()
+
+    def hang_up() -> None:
+        # A terminal that is closed says so by the same signal, and what was started in it ends.
+        closed = started_in_terminal and not _in_terminal()
+        stop.set() if closed else app[RELOADER].soon()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         for address in settings.listen:
             await _listen(runner, address)
@@ -75,6 +87,15 @@ async def _serve(settings: Settings, registry: Registry, greet: bool) -> None:
     finally:
         await runner.cleanup()
     log.info("stopped")
+
+
+def _in_terminal() -> bool:
+    """Whether the process has a controlling terminal, open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def make_runner(app: web.Application) -> web.AppRunner:

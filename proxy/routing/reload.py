@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -74,6 +75,10 @@ class Reloader:
         self._log.info("configuration reloaded", changes=found.words())
         return found
 
+    def soon(self) -> None:
+        """Reload, and tell the log alone how that went."""
+        self._spawn(self._quietly(), "reload")
+
     async def close(self) -> None:
         """Give up what is still to be exchanged or loaded."""
         for task in self._tasks:
@@ -86,6 +91,10 @@ class Reloader:
             return _Prepared(registry, self._engines.replicas_for(registry.engines), talking(registry))
         except ValueError as error:
             raise ConfigError(f"{registry.file}: {error}") from error
+
+    async def _quietly(self) -> None:
+        with suppress(ConfigError):
+            await self.reload()
 
     def _exchange(self, engine: str) -> None:
         """Have an engine of this process exchanged, unless it waits for that already."""
