@@ -16,6 +16,7 @@ from backends.launch import Launch
 from backends.pipelines.tasks import find
 from backends.types import Task
 from proxy.caller import PRIORITIES, ApiKey, Caller, digest
+from proxy.registry.healthy import HealthTable
 from proxy.registry.launching import launch_of, local
 from proxy.registry.models import ModelEntry, PolicyName, Registry
 from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, KeyTable, ModelTable
@@ -147,6 +148,8 @@ def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
             connect=table.timeouts.connect, first_byte=table.timeouts.first_byte, idle=table.timeouts.idle
         ),
         round_ms=settings.stream_round_ms,
+        health=(table.health or HealthTable()).rules(),
+        hedge_ms=table.hedge_ms,
     )
 
 

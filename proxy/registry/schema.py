@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 
 from backends import REMOTE
 from backends.base import Timeouts
+from proxy.registry.healthy import HealthTable
 from proxy.registry.launching import LaunchTable
 from proxy.registry.models import PolicyName
 
@@ -39,6 +40,8 @@ class EngineTable(_Strict):
     key_env: str | None = None
     timeouts: TimeoutsTable = TimeoutsTable()
     launch: LaunchTable = LaunchTable()
+    health: HealthTable | None = None
+    hedge_ms: float = Field(0.0, ge=0, le=600_000)
     drain: bool = False
     device: Literal["auto", "cpu", "cuda"] | None = None
     compute_type: str | None = None
@@ -68,6 +71,8 @@ class EngineTable(_Strict):
             raise ValueError(f"`device` and `compute_type` are for models in this process, not for {self.kind}")
         if self.kind not in REMOTE and (self.url or self.urls or self.key or self.key_env):
             raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no url and no key")
+        if self.kind not in REMOTE and (self.health or self.hedge_ms):
+            raise ValueError(f"`health` and `hedge_ms` are for engines elsewhere, not for {self.kind}")
         if self.kind not in REMOTE and self.launch.managed:
             raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no `launch`")
         if self.launch.sleep != "none" and self.kind != "vllm":
