@@ -116,7 +116,8 @@ class Launched:
 
     async def adoptable(self) -> bool:
         """Whether it runs already, and was not started by this object."""
-        return not self.up and await self._carrier.adopt()
+        async with self._lock:
+            return not self.up and await self._carrier.adopt()
 
     async def close(self) -> None:
         """No more of it here: what ends with the proxy has ended."""

@@ -19,6 +19,7 @@ from backends.base import EngineSpec, ModelSpec
 from backends.launch import PORT, Launch, Process
 from backends.types import JsonObject
 from proxy.events.values import Event as News
+from proxy.lifecycle import guard
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.gpu import Gpu
 from proxy.lifecycle.manager import LifecycleManager
@@ -99,10 +100,16 @@ class EngineRig:
 
 @asynccontextmanager
 async def engine_rig(
-    launches: Mapping[str, Launch], *entries: ModelEntry, rules: Rules | None = None, machine: Machine | None = None
+    launches: Mapping[str, Launch | EngineSpec],
+    *entries: ModelEntry,
+    rules: Rules | None = None,
+    machine: Machine | None = None,
 ) -> AsyncIterator[EngineRig]:
     """A manager over these engines, and one of this process, `here`; at the end no process of them may be left."""
-    specs = {name: EngineSpec(name=name, kind="vllm", launch=each) for name, each in launches.items()}
+    specs = {
+        name: EngineSpec(name=name, kind="vllm", launch=each) if isinstance(each, Launch) else each
+        for name, each in launches.items()
+    }
     specs["here"] = EngineSpec(name="here", kind="transformers", device="cpu")
     news: list[News] = []
     here = SteeredBackend(steered.Machine())
@@ -120,7 +127,7 @@ async def engine_rig(
         await manager.close()
         await engines.close()
         left = psutil.Process().children(recursive=True)
-        assert not [process for process in left if FAKE in " ".join(process.cmdline())]
+        assert not [process for process in left if guard.__file__ in process.cmdline()]
 
 
 def _holding(manager: LifecycleManager, here: int) -> tuple[int, int]:
