@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,7 +20,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import tqdm
 
 from backends.base import ModelSpec, Progress, Report
-from backends.errors import Licensed, NotCached, NotFound, Unavailable
+from backends.errors import Licensed, NotCached, NotFound, Unavailable, Unsupported
 from backends.inprocess.ids import is_directory, is_model_id
 from backends.types import JsonObject
 
@@ -74,17 +75,14 @@ class Hub:
             if not directory.is_dir():
                 raise Unavailable(f"There is no directory {directory}; correct the model's source.")
         elif is_model_id(model.source):
-            directory = self._cached(model) or self._download(model, report)
+            directory = self._cached(model) or self._fetched(model, report)
         else:
             raise Unavailable(
                 f"{model.source!r} is neither a Hugging Face id (owner/name) nor a directory (/path or ./path)."
             )
         self._refuse_code(model.label, directory)
         if not has_weights(directory):
-            raise Unavailable(
-                f"{model.label} has no weights as safetensors (or in CTranslate2's format), and pickled ones are not "
-                "read; name a revision that has them (the hub's converter offers one as refs/pr/N) or convert them."
-            )
+            raise _no_weights(model)
         return directory
 
     def weights(self, model: ModelSpec) -> int | None:
@@ -109,6 +107,22 @@ class Hub:
         except LocalEntryNotFoundError:
             return None
         return found if has_weights(found) else None
+
+    def _fetched(self, model: ModelSpec, report: Report) -> Path:
+        try:
+            return self._download(model, report)
+        except NotCached as error:
+            if self._pickled(model):
+                raise _no_weights(model) from error
+            raise
+
+    def _pickled(self, model: ModelSpec) -> bool:
+        """Whether weights that are not read are all that the cache has of the model."""
+        try:
+            found = Path(self._snapshot(model, WANTED, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return False
+        return any(found.glob("pytorch_model*.bin"))
 
     def _download(self, model: ModelSpec, report: Report) -> Path:
         try:
@@ -171,6 +185,27 @@ class Hub:
                     f"{source} wants code of its own to be run ({name} has auto_map), which is not allowed here; "
                     "use a model whose architecture transformers knows."
                 )
+
+
+@contextmanager
+def chosen(model: ModelSpec) -> Iterator[None]:
+    """What is wrong with files that the hub has is wrong with whoever chose them: Unavailable becomes Unsupported.
+
+    Of a directory, and where waiting helps, it stays what it is.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        if type(error) is Unavailable and error.retry_after is None and is_model_id(model.source):
+            raise Unsupported(error.message, param="model") from error
+        raise
+
+
+def _no_weights(model: ModelSpec) -> Unavailable:
+    return Unavailable(
+        f"{model.label} has no weights as safetensors (or in CTranslate2's format), and pickled ones are not read; name a "
+        "revision that has them (the hub's converter offers one as refs/pr/N) or convert them."
+    )
 
 
 def _not_cached(model: ModelSpec) -> NotCached:

@@ -6,16 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from pathlib import Path
 
 from transformers.utils import logging
 
 from backends.base import EngineSpec, Health, ModelSpec, Progress, Report, placed
-from backends.errors import BackendError, Unavailable, Unsupported
+from backends.errors import BackendError, Unsupported
 from backends.inprocess.admission import Admission
 from backends.inprocess.executor import Executor, on_loop
-from backends.inprocess.hub import Hub
-from backends.inprocess.ids import is_model_id
+from backends.inprocess.hub import Hub, chosen
 from backends.inprocess.loaded import Loaded
 from backends.inprocess.memory import give_back
 from backends.inprocess.placement import choose_device
@@ -105,21 +103,12 @@ class PipelinesBackend:
         if model.task is None:
             raise Unsupported(f"{model.label} has no task: a pipeline is made for one.", param="task")
         task = tasks.find(model.task)
-        directory = self._located(model, report)
+        with chosen(model):
+            directory = self._hub.locate(model, report)
         report(Progress("load"))
         place = placed(self._spec, model)
         pipeline = load(task.name, directory, label=model.label, device=place.device, compute_type=place.compute_type)
         return Running(model.label, pipeline, max_audio_seconds=self._spec.max_audio_seconds)
-
-    def _located(self, model: ModelSpec, report: Report) -> Path:
-        """The model's files. Raises Unavailable, and Unsupported for a repository of the hub that is not to be run at all."""
-        try:
-            return self._hub.locate(model, report)
-        except Unavailable as error:
-            # Its files could be had: what is wrong with them (pickles, code of its own) is wrong with whoever chose it.
-            if type(error) is Unavailable and is_model_id(model.source):
-                raise Unsupported(error.message, param="model") from error
-            raise
 
 
 def _run(running: Running, request: Infer, left: threading.Event) -> bytes:

@@ -21,6 +21,7 @@ from backends.types import Infer
 
 RETRY_SHORT_MEMORY = 5.0
 _DEVICE = re.compile(r"CUDA|cuDNN|CUBLAS|cuBLAS|NCCL")
+_LENGTHS = frozenset({"max_new_tokens", "max_length", "min_new_tokens", "min_length", "min_length_for_response"})
 _TOKEN_PARAMS = (
     "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "eos_token_id",
     "pad_token_id", "decoder_start_token_id",
@@ -116,9 +117,10 @@ class Running:
                 param="inputs",
             )
         if isinstance(error, IndexError):
+            fewer = "ask for fewer tokens" if _asks_length(asked.params) else "say how many tokens the answer may have"
             return Invalid(
-                f"What `inputs` and params come to is longer than {self._label} can be: ask for fewer tokens (max_new_tokens), or "
-                "send less text.",
+                f"What `inputs` and the answer to them come to is longer than {self._label} can be: {fewer} (max_new_tokens), "
+                "or send less text.",
                 param="inputs",
             )
         return Invalid(f"{self._label} refuses these inputs or params for `{task}`{_reason(error)}.", param="inputs")
@@ -135,6 +137,12 @@ class Running:
         except BaseException:  # it is asked because something failed, and may be what did
             return None
         return limit if longest > limit else None
+
+
+def _asks_length(params: Mapping[str, object]) -> bool:
+    """Whether they say how long an answer is to be."""
+    within = params.get("generate_kwargs")
+    return bool(_LENGTHS & params.keys()) or (isinstance(within, Mapping) and _asks_length(within))
 
 
 def _check_index(table: torch.nn.Embedding, given: tuple[object, ...], named: Mapping[str, object]) -> None:

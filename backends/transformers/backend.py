@@ -11,7 +11,7 @@ import torch
 from backends.base import EngineSpec, Health, ModelSpec, Progress, Report, placed
 from backends.errors import Broken, Overloaded, Unavailable, Unsupported
 from backends.inprocess.executor import Executor, on_loop
-from backends.inprocess.hub import Hub
+from backends.inprocess.hub import Hub, chosen
 from backends.inprocess.memory import give_back
 from backends.inprocess.placement import choose_device
 from backends.inprocess.turns import STOPS
@@ -48,16 +48,13 @@ class TransformersBackend:
         self._models: dict[ModelSpec, Model] = {}
 
     async def load(self, model: ModelSpec, report: Report) -> None:
-        """Find or download the files and load them, once for all who ask. Raises Unavailable with the way out."""
+        """Find or download the files and load them, once for all who ask. Raises Unavailable, and Unsupported for a model of
+        the hub that cannot be run, with the way out.
+        """
         async with self._loading:
             if model in self._models:
                 return
-            directory = await self._loader.call(self._hub.locate, model, on_loop(report))
-            report(Progress("load"))
-            spec = placed(self._spec, model)
-            self._models[model] = await self._loader.call(
-                load, directory, device=spec.device, compute_type=spec.compute_type
-            )
+            self._models[model] = await self._loader.call(self._load, model, on_loop(report))
 
     async def unload(self, model: ModelSpec) -> None:
         """Let go of the model; requests that still run on it keep it until they end."""
@@ -118,6 +115,13 @@ class TransformersBackend:
             await executor.close()
         await self._loader.close()
         self._models.clear()
+
+    def _load(self, model: ModelSpec, report: Report) -> Model:
+        with chosen(model):
+            directory = self._hub.locate(model, report)
+            report(Progress("load"))
+            spec = placed(self._spec, model)
+            return load(directory, device=spec.device, compute_type=spec.compute_type)
 
     async def _plan(self, model: Model, request: Chat | Complete) -> Plan:
         """The request with its options settled and its prompts read. Raises Invalid and Unsupported, naming the field."""

@@ -16,7 +16,7 @@ from backends.inprocess.admission import Admission
 from backends.inprocess.batch import out_of_memory
 from backends.inprocess.conversion import converted
 from backends.inprocess.executor import Executor, on_loop
-from backends.inprocess.hub import Hub
+from backends.inprocess.hub import Hub, chosen
 from backends.inprocess.loaded import Loaded
 from backends.inprocess.memory import give_back
 from backends.inprocess.ordered import in_order
@@ -128,6 +128,10 @@ class TranslationBackend:
         )
 
     def _open(self, model: ModelSpec, report: Report) -> Pipeline:
+        with chosen(model):
+            return self._opened(model, report)
+
+    def _opened(self, model: ModelSpec, report: Report) -> Pipeline:
         try:
             directory = self._hub.locate(model, report)
             engine = self._engine(directory, placed(self._spec, model), report)

@@ -18,7 +18,7 @@ from backends.errors import NoDevice, OutOfMemory, Unavailable
 from backends.inprocess.audio import SAMPLE_RATE
 from backends.inprocess.batch import out_of_memory
 from backends.inprocess.conversion import converted
-from backends.inprocess.hub import Hub, read_config
+from backends.inprocess.hub import Hub, chosen, read_config
 
 FILES = ("tokenizer.json", "preprocessor_config.json")
 # What preprocessor_config.json says, in seconds, when a model was trained on windows shorter than 30 s too: how short they
@@ -66,7 +66,15 @@ class Whisper:
 
 
 def load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whisper:
-    """Find, convert where needed, and load. Blocks; report is called from this thread. Raises Unavailable."""
+    """Find, convert where needed, and load. Blocks; report is called from this thread.
+
+    Raises Unavailable, and Unsupported for a model of the hub that cannot be run.
+    """
+    with chosen(model):
+        return _load(model, spec, hub, report)
+
+
+def _load(model: ModelSpec, spec: EngineSpec, hub: Hub, report: Report) -> Whisper:
     device = device_for(spec)
     source = hub.locate(model, report)
     _check_is_whisper(model.label, source)

@@ -17,6 +17,7 @@ from proxy.http.observe import CALL
 from proxy.http.sessions import FIELD, SESSIONS, preferences
 from proxy.keys import DISPATCHER, SETTINGS
 from proxy.speech_options import OPTIONS, candidates, read_flag, read_number, transcription
+from proxy.tasks.telling import told_absent
 from proxy.tasks.transcription import Chunks, result
 
 LISTS = frozenset({"hotwords", "languages", "temperature"})
@@ -35,8 +36,9 @@ async def asr(request: web.Request) -> web.Response:
         message = f"The model `{entry.name}` is served by another engine; ask it through /v1/audio/transcriptions."
         raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
     entry = await request.app[SESSIONS].placed(entry, wishes)
-    async with aclosing(dispatcher.run(entry, replace(asked.request, audio=audio), call)) as events:
-        segments = [event async for event in events if isinstance(event, Segment)]
+    with told_absent():
+        async with aclosing(dispatcher.run(entry, replace(asked.request, audio=audio), call)) as events:
+            segments = [event async for event in events if isinstance(event, Segment)]
     call.first_byte()
     body = {"result": result(segments, asked.chunks)}
     return web.Response(body=orjson.dumps(body), content_type="application/json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from aiohttp import web
 
 from backends.pipelines.tasks import find
@@ -15,6 +17,7 @@ from proxy.keys import DISPATCHER, SETTINGS
 from proxy.routing.router import OWN_ENGINES
 from proxy.tasks.parsing import parse
 from proxy.tasks.running import Tasks
+from proxy.tasks.telling import told_absent, told_inside
 
 
 async def infer(request: web.Request) -> web.Response:
@@ -32,7 +35,8 @@ async def infer(request: web.Request) -> web.Response:
     entry = await request.app[SESSIONS].placed(entry, wishes)
     tasks = Tasks(dispatcher, call, transcribe=wishes.transcribe, translate=wishes.translate)
     asked = Infer(task=body.task, inputs=body.inputs, params=body.params or {}, files=files)
-    result = await tasks.run(entry, asked)
+    with told_absent(), nullcontext() if files else told_inside():
+        result = await tasks.run(entry, asked)
     call.first_byte()
     return web.Response(body=b'{"result":' + result + b"}", content_type="application/json")
 

@@ -19,6 +19,7 @@ from proxy.lifecycle.places import Place
 from proxy.lifecycle.states import State
 from proxy.registry.rows import TYPES_OF_TASKS
 from proxy.tasks.parsing import parse
+from proxy.tasks.telling import told_absent
 
 ELSEWHERE = "remote"
 """The device of models that another engine holds."""
@@ -33,7 +34,8 @@ async def load_model(request: web.Request) -> web.Response:
     entry = request.app[DISPATCHER].router.find(model_id)
     await need_libraries(request, entry)
     lifecycle = request.app[LIFECYCLE]
-    await (lifecycle.reload(entry) if body.force_reload else lifecycle.ensure_ready(entry))
+    with told_absent():
+        await (lifecycle.reload(entry) if body.force_reload else lifecycle.ensure_ready(entry))
     return answer(
         {
             "message": f"Model '{model_id}' loaded successfully",

@@ -23,6 +23,7 @@ from proxy.http.stream import stream_sse
 from proxy.keys import DISPATCHER, REGISTRY
 from proxy.registry.models import ModelEntry
 from proxy.registry.rows import Model
+from proxy.tasks.telling import told_absent
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
@@ -93,9 +94,10 @@ class _Writing:
         while True:
             question = _question(self._asked.prompt, self._model.model_type, sampling(self._said))
             try:
-                async with aclosing(dispatcher.run(self._entry, question, call)) as events:
-                    async for event in events:
-                        yield event
+                with told_absent():
+                    async with aclosing(dispatcher.run(self._entry, question, call)) as events:
+                        async for event in events:
+                            yield event
             except Invalid as error:
                 if not _drop(self._said, error.param, chosen):
                     raise _in_our_words(error) from error

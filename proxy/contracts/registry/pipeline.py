@@ -19,6 +19,7 @@ from proxy.http.observe import CALL
 from proxy.keys import DISPATCHER, REGISTRY
 from proxy.registry.rows import Model
 from proxy.tasks.running import Tasks
+from proxy.tasks.telling import told_absent, told_inside
 
 WITHIN = "params."
 """What stands before a parameter's name where tasks are told of them; here they are fields of the body itself."""
@@ -60,7 +61,8 @@ async def _run(request: web.Request, asked: PipelineCall, model: Model) -> bytes
     entry = dispatcher.resolve_pipeline(find(asked.task).name, asked.model_id, call)
     await need_libraries(request, entry)
     params = params_in_force(asked.params, model, asked.task)
-    return await Tasks(dispatcher, call).run(entry, Infer(task=asked.task, inputs=asked.inputs, params=params))
+    with told_absent(), told_inside():
+        return await Tasks(dispatcher, call).run(entry, Infer(task=asked.task, inputs=asked.inputs, params=params))
 
 
 def _length_said(name: str, sent: Mapping[str, Json]) -> bool:

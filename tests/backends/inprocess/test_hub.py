@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import ModelSpec, Progress
-from backends.errors import Licensed, NotCached, NotFound, Unavailable
-from backends.inprocess.hub import Hub
+from backends.errors import BackendError, Licensed, NoDevice, NotCached, NotFound, Unavailable, Unsupported
+from backends.inprocess.hub import Hub, chosen
 from backends.inprocess.ids import is_directory, is_model_id
 from tests.backends.inprocess.hub_server import HubServer
+from tests.backends.pipelines.tiny import cached
 
 WEIGHTS = b"weights " * 5000
 CONFIG = json.dumps({"model_type": "whisper"}).encode()
@@ -87,6 +88,40 @@ def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:
     write(tmp_path, config__json=CONFIG, pytorch_model__bin=WEIGHTS)
     with pytest.raises(Unavailable, match="safetensors"):
         Hub().locate(ModelSpec(source=str(tmp_path)), ignored)
+
+
+def test_pickled_weights_in_the_cache_are_told_where_the_hub_is_away(tmp_path: Path) -> None:
+    """That they cannot be downloaded, as is told of what is not there at all, would send people looking for a network."""
+
+    def old(snapshot: Path) -> None:
+        write(snapshot, config__json=CONFIG, pytorch_model__bin=WEIGHTS)
+
+    home = cached(tmp_path, org__old=old)
+    hub = Hub(cache=home / "hub")
+    with pytest.raises(Unavailable, match="no weights as safetensors") as told:
+        hub.locate(ModelSpec(source="org/old"), ignored)
+    assert type(told.value) is Unavailable
+    with pytest.raises(NotCached):
+        hub.locate(ModelSpec(source="org/absent"), ignored)
+
+
+@pytest.mark.parametrize(
+    ("source", "raised", "comes"),
+    [
+        ("org/m", Unavailable("It has pickles."), Unsupported),
+        ("/a/directory", Unavailable("It has pickles."), Unavailable),
+        ("org/m", Unavailable("It is busy.", retry_after=1), Unavailable),
+        ("org/m", NotCached("It is not here."), NotCached),
+        ("org/m", NoDevice("There is no CUDA."), NoDevice),
+    ],
+)
+def test_of_a_model_of_the_hub_it_is_the_choice_that_is_wrong(
+    source: str, raised: Unavailable, comes: type[BackendError]
+) -> None:
+    with pytest.raises(BackendError) as told, chosen(ModelSpec(source=source)):
+        raise raised
+    assert type(told.value) is comes
+    assert told.value.message == raised.message
 
 
 def test_a_set_of_shards_must_be_whole(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ async def test_errors_have_the_contracts_shape(door: Command) -> None:
         ({"task": "fill-mask", "inputs": "x"}, 400),
         ({"model": "a/b", "inputs": "x"}, 400),
         ({"task": "fill-mask", "model": "distilbert-base-uncased-finetuned-sst-2-english", "inputs": "x"}, 400),
-        ({"task": "text-classification", "model": "org/not-here", "inputs": "x"}, 503),
+        ({"task": "text-classification", "model": "org/not-here", "inputs": "x"}, 404),
         ({"task": "text-classification", "model": "a/b", "inputs": "x", "params": {"device": 0}}, 400),
     ]
     async with ClientSession() as session:

@@ -54,6 +54,17 @@ class Door:
             return answer.status, await answer.json()
 
 
+def coded(directory: Path) -> None:
+    tiny.roberta(directory)
+    config = directory / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "code.Model"}}))
+
+
+def pickled(directory: Path) -> None:
+    tiny.roberta(directory)
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
@@ -65,6 +76,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         org__layout=tiny.layoutlm,
         org__ears=tiny.wav2vec2("CTC"),
         org__bart=tiny.bart,
+        org__coded=coded,
+        org__pickled=pickled,
     )
 
 
@@ -142,7 +155,9 @@ async def test_configured_models_serve_on_their_own_engines(door: Door) -> None:
         ({"task": "fil-mask"}, 400, "Did you mean `fill-mask`"),
         ({"task": "fill-mask", "model": "/etc/passwd"}, 404, "does not exist"),
         ({"task": "fill-mask", "model": "a/b/c"}, 404, "does not exist"),
-        ({"task": "fill-mask", "model": "org/not-here"}, 503, "org/not-here is neither in the hub's cache"),
+        ({"task": "fill-mask", "model": "org/not-here"}, 404, "org/not-here is neither in the hub's cache"),
+        ({"task": "fill-mask", "model": "org/coded"}, 400, "code of its own"),
+        ({"task": "fill-mask", "model": "org/pickled"}, 400, "no weights as safetensors"),
         ({"task": "fill-mask", "model": None}, 400, "`model` is missing"),
         ({"task": "fill-mask", "model": SENTIMENT}, 400, "It does: text-classification"),
         ({"task": "image-classification", "model": "org/bert", "inputs": "YQ=="}, 400, "cannot do `image-classification`"),
@@ -163,8 +178,8 @@ async def test_configured_models_serve_on_their_own_engines(door: Door) -> None:
         ({"task": "image-classification", "model": "org/vit", "inputs": "/etc/passwd"}, 400, "Addresses and paths"),
         ({"task": "image-classification", "model": "org/vit", "inputs": "http://127.0.0.1:1/a"}, 400, "Addresses and paths"),
         ({"task": "image-classification", "model": "org/vit", "inputs": {"url": "http://127.0.0.1:1/a"}}, 400, "`inputs`"),
-        ({"task": "image-classification", "model": "org/vit", "inputs": "YWJj"}, 415, "no image that can be read"),
-        ({"task": "automatic-speech-recognition", "model": "org/ears", "inputs": "YWJj"}, 415, "`inputs`"),
+        ({"task": "image-classification", "model": "org/vit", "inputs": "YWJj"}, 400, "no image that can be read"),
+        ({"task": "automatic-speech-recognition", "model": "org/ears", "inputs": "YWJj"}, 400, "`inputs`"),
         ({"task": "automatic-speech-recognition", "model": "nano-whisper", "inputs": "/etc/passwd"}, 400, "Addresses and paths"),
         ({"task": "table-question-answering", "inputs": {"table": {"a": ["/etc/passwd"]}, "query": "q"}}, 400, "pandas"),
     ],
@@ -181,6 +196,26 @@ async def test_what_is_wrong_is_told_and_never_a_failure(
 async def test_too_long_and_too_large_files(door: Door) -> None:
     code, refusal = await door.form(("file", bytes(1_100_000)), task="image-classification", model="org/vit")
     assert (code, list(refusal)) == (413, ["detail"])
+    code, refusal = await door.form(("file", b"no image"), task="image-classification", model="org/vit")
+    assert (code, list(refusal)) == (415, ["detail"])
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "words"),
+    [
+        ("org/coded", 400, "code of its own"),
+        ("org/pickled", 400, "no weights as safetensors"),
+        ("org/bert", 400, "is a bert model, not Whisper"),
+        ("org/not-here", 404, "org/not-here is neither in the hub's cache"),
+    ],
+)
+async def test_whisper_is_told_what_is_wrong_with_the_model_that_was_chosen(
+    door: Door, model: str, status: int, words: str
+) -> None:
+    form = FormData()
+    form.add_field("file", BytesIO((NANO / "samples" / "1_en-us.wav").read_bytes()))
+    async with ClientSession() as session, session.post(f"{door.url}/asr?model={model}", data=form) as answer:
+        assert (answer.status, words in (await answer.json())["detail"]) == (status, True)
 
 
 async def test_unlisted_names_do_not_fill_the_metrics(door: Door) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -107,6 +108,60 @@ async def test_whatever_writes_text_generates(
         assert (status, body["success"]) == (200, True), body
         assert body["parameters"]["max_new_tokens"] == 100
         assert list((await ask("GET", "/cache"))[1]["cached_models"]) == ["org/tiny"]
+
+
+def coded(directory: Path) -> None:
+    tiny.gpt2(directory)
+    config = directory / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "code.Model"}}))
+
+
+def pickled(directory: Path) -> None:
+    tiny.gpt2(directory)
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize("kind", ["text-generation", "summarization", "translation"])
+@pytest.mark.parametrize(
+    ("make", "status", "words"),
+    [
+        (coded, 400, "code of its own"),
+        (pickled, 400, "no weights as safetensors"),
+        (None, 404, "neither in the hub's cache"),
+    ],
+)
+async def test_a_model_that_cannot_be_run_is_its_choosers_mistake(
+    kind: str, make: tiny.Make | None, status: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await asyncio.to_thread(tiny.cached, tmp_path, **({"org__tiny": make} if make else {}))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
+    engines = {
+        name: EngineSpec(name=name, kind=name, device="cpu") for name in ("transformers", "pipelines", "translation")
+    }
+    async with opened(Registry(engines=engines)) as ask:
+        await ask.add("org/tiny", kind)
+        asked = [
+            ("/models/org/tiny/load", {}),
+            ("/pipeline", {"model_id": "org/tiny", "task": kind, "inputs": "emma"}),
+            *([("/generate", {"model_id": "org/tiny", "prompt": "emma"})] if kind != "translation" else []),
+        ]
+        for path, body in asked:
+            told, answer = await ask("POST", path, body)
+            assert (told, answer["success"], words in answer["error"]) == (status, False, True), (path, answer)
+
+
+@pytest.mark.parametrize("kind", ["text-generation", "summarization", "translation"])
+async def test_a_model_registered_as_another_kind_is_told(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = await asyncio.to_thread(tiny.cached, tmp_path, org__tiny=tiny.bert("ForMaskedLM"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
+    engines = {
+        name: EngineSpec(name=name, kind=name, device="cpu") for name in ("transformers", "pipelines", "translation")
+    }
+    async with opened(Registry(engines=engines)) as ask:
+        await ask.add("org/tiny", kind)
+        assert (await ask("POST", "/models/org/tiny/load"))[0] == 400
 
 
 async def test_the_shipped_models_answer(shipped: Registry) -> None:
