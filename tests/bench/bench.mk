@@ -8,6 +8,10 @@ BENCH_ARGS ?=
 bench: $(VENV)/.installed $(if $(filter $(BENCH_VENV)/%,$(BENCH_PYTHON)),$(BENCH_VENV)/.installed) ## cost of a request next to nginx, vllm-router, sglang-router and LiteLLM (BENCH_ARGS="--peers nginx,switchboard --seconds 2")
 	$(BENCH_PYTHON) -m tests.bench --switchboard-python $(BIN)/python $(BENCH_ARGS)
 
+.PHONY: bench-overload
+bench-overload: $(VENV)/.installed ## goodput at 0.5 to 10 times what an engine can serve, with admission and without (docs/admission.md)
+	$(BIN)/python -m tests.bench.overload --without $(BENCH_ARGS)
+
 $(BENCH_VENV)/.installed: requirements/bench.lock
 	@echo "Installing the systems to compare with: $$(wc -l < $<) packages into $(BENCH_VENV) (once; a few minutes) ..."
 	@$(PYTHON) -m venv $(BENCH_VENV)
