@@ -9,13 +9,12 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from proxy.storage.errors import StorageUnavailable
+from proxy.storage.making import wait_for_turn
 
 Steps: TypeAlias = ScriptDirectory
-
-LOCK = 0x53776263  # any number that all proxies agree on
 
 
 def read_steps() -> Steps:
@@ -31,8 +30,7 @@ def upgrade(connection: Connection, steps: Steps) -> None:
 
     Raises StorageUnavailable for a database that a newer version has written.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    wait_for_turn(connection)
     context = MigrationContext.configure(
         connection, opts={"fn": lambda current, _: steps._upgrade_revs("head", current)}
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from proxy.storage.location import Postgres
 
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 10.0
+CONNECTIONS = 5
 
 NO_CONNECTION = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What may come in place of a connection (TimeoutError is an OSError); drivers do not agree on whose errors those are."""
@@ -27,3 +31,16 @@ async def connect(location: Postgres) -> asyncpg.Connection:
         raise asyncpg.InterfaceError(
             "SWITCHBOARD_DATABASE_URL cannot be read: look at its host, port and options"
         ) from None
+
+
+def make_engine(location: Postgres) -> AsyncEngine:
+    """What reads and writes. It connects when it is used."""
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=partial(connect, location),
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS,
+        max_overflow=CONNECTIONS,
+        pool_timeout=CONNECT_SECONDS,
+    )

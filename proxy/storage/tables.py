@@ -22,7 +22,7 @@ from sqlalchemy import (
 from proxy.storage.errors import Unstorable
 
 REVISION = "0001"
-"""The migration that makes these tables."""
+"""The migration after which there are these tables."""
 
 METADATA = MetaData(
     naming_convention={

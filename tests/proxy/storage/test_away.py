@@ -12,8 +12,8 @@ import structlog
 from sqlalchemy import select, text
 
 from proxy.errors import ErrorCode
-from proxy.storage import engine
 from proxy.storage import postgres as postgres_connection
+from proxy.storage import sqlite
 from proxy.storage.database import Database
 from proxy.storage.errors import StorageUnavailable
 from proxy.storage.location import Postgres, SqliteFile
@@ -31,7 +31,6 @@ async def gate(postgres: Cluster) -> AsyncIterator[Gate]:
 @pytest.fixture
 async def behind_gate(gate: Gate, postgres: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """A database on the other side of it, with little patience."""
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.5)
     monkeypatch.setattr(postgres_connection, "CONNECT_SECONDS", 0.5)
     monkeypatch.setattr(postgres_connection, "STATEMENT_SECONDS", 0.5)
     url = urlsplit(postgres.create())
@@ -127,7 +126,7 @@ async def test_a_sqlite_file_locked_by_another_program(
 ) -> None:
     if not isinstance(location, SqliteFile):
         return
-    monkeypatch.setattr(engine, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0)
     other = Database(location)
     async with database.write():
         with pytest.raises(StorageUnavailable):
