@@ -93,7 +93,10 @@ class Launcher:
         if entry.spec.adapter is not None:
             carrying = self.carrying(entry)
             return _Adapter(self._engines, entry.engine, nullcontext() if carrying is None else hold(carrying))
-        return None if self._launch(entry.engine) is None else await self.engine(entry.engine)
+        if self._launch(entry.engine) is None:
+            # One that is configured no more is there until it has ended.
+            return self._launched.get(entry.engine)
+        return await self.engine(entry.engine)
 
     async def engine(self, name: str) -> Launched:
         """The engine, as it is configured by now; one that ran otherwise is ended first. Raises Unavailable."""

@@ -206,9 +206,24 @@ class LifecycleManager:
         """Have everything leave that is loaded on an engine, once the requests that are here have ended."""
         return {self._floor.drop(place) for place in self.places() if place.key.engine == engine}
 
+    async def settle(self) -> None:
+        """Engines that are started here are configured otherwise by now, or no more: those end, once the requests on them have."""
+        gone = {place.key.engine for place in self.places() if not self._engines.configured(place.key.engine)}
+        if leaving := [task for engine in gone for task in self.vacate(engine)]:
+            await asyncio.wait(leaving)
+        changed = await self._launcher.configure()
+        for place in self.places():
+            if place.key in changed:
+                self._floor.leave(place, "reloading")
+
+    def asleep(self, engine: str) -> bool:
+        """Whether an engine that is started here sleeps."""
+        return self._launcher.sleeps(engine)
+
     def keep_only(self, entries: Iterable[ModelEntry]) -> None:
         """Of the models that are there for good, these stay so; the others stay for as long as any model would."""
-        kept = {Key(entry.engine, entry.spec) for entry in entries}
+        carried = [(entry, self._launcher.carrying(entry)) for entry in entries]
+        kept = {self._launcher.key(each) for pair in carried for each in pair if each is not None}
         for place in self.places():
             place.pinned = place.pinned and place.key in kept
         self._floor.step()

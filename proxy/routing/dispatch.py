@@ -145,7 +145,7 @@ class Dispatcher:
         """
         if entry.engine not in self.router.registry.engines:
             entry = self.router.resolve(entry.name, entry.task)
-        if entry.engine in self.fleet.drained and not self._engines.remote(entry.engine):
+        if self.fleet.drained and self.fleet.drained.issuperset(engines_of(entry)):
             raise _drained(entry)
         return entry
 
@@ -157,6 +157,11 @@ class Dispatcher:
         if slot is not None and entry.targets:
             return [choice for choice in candidates if slot.allows(choice.target.engine)] or candidates
         return candidates
+
+
+def engines_of(entry: ModelEntry) -> tuple[str, ...]:
+    """The names of the engines that serve a model."""
+    return tuple(target.engine for target in entry.targets) or (entry.engine,)
 
 
 def _drained(entry: ModelEntry) -> Unavailable:

@@ -135,13 +135,14 @@ class Fleet:
 
     def drain(self, engine: str, replica: str | None = None, *, draining: bool = True) -> None:
         """Have an engine, or one replica of it, take no new requests; or take them again."""
-        if not draining:
-            self.drained.discard(engine)
-        elif replica is None:
-            self.drained.add(engine)
-        for each in self.replicas(engine):
+        replicas = self.replicas(engine)
+        for each in replicas:
             if replica in (None, each.name):
                 each.draining = draining
+        if all(each.draining for each in replicas) if replicas else draining:
+            self.drained.add(engine)
+        else:
+            self.drained.discard(engine)
 
     def replicas(self, engine: str) -> tuple[Replica, ...]:
         """The replicas of an engine; none of one in this process."""

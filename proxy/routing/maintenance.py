@@ -30,7 +30,7 @@ class Maintenance:
         """From now on it takes no new requests; models of this process leave the memory once they are not used any more."""
         self._check(engine, replica)
         self._fleet.drain(engine, replica)
-        self._lifecycle.vacate(engine)
+        self._vacate(engine)
 
     def undrain(self, engine: str, replica: str | None = None) -> None:
         """It takes requests again."""
@@ -44,13 +44,15 @@ class Maintenance:
     def in_flight(self, engine: str, replica: str | None = None) -> int:
         """Requests that are with it, or that wait for a model of this process to load."""
         self._check(engine, replica)
-        here = sum(place.busy + place.wanted for place in self.places(engine))
-        return here + sum(each.in_flight for each in self._chosen(engine, replica))
+        chosen = self._chosen(engine, replica)
+        if chosen:
+            return sum(each.in_flight for each in chosen)
+        return sum(place.busy + place.wanted for place in self.places(engine))
 
     async def emptied(self, engine: str, replica: str | None, seconds: float) -> int:
         """Wait until nothing is with an engine that is drained; how many requests are left after `seconds`."""
         waiting = [asyncio.ensure_future(each.emptied()) for each in self._chosen(engine, replica)]
-        leaving = self._lifecycle.vacate(engine)
+        leaving = self._vacate(engine)
         try:
             if waiting or leaving:
                 await asyncio.wait((*waiting, *leaving), timeout=seconds)
@@ -59,8 +61,12 @@ class Maintenance:
                 task.cancel()
         return self.in_flight(engine, replica)
 
+    def asleep(self, engine: str) -> bool:
+        """Whether an engine that is started here sleeps."""
+        return self._lifecycle.asleep(engine)
+
     def places(self, engine: str) -> list[Place]:
-        """What is known of the models of an engine of this process; to be read, not to be changed."""
+        """What comes and goes on an engine of this process, or on one that is started here; to be read, not to be changed."""
         return [place for place in self._lifecycle.places() if place.key.engine == engine and not place.remote]
 
     async def close(self) -> None:
@@ -68,6 +74,10 @@ class Maintenance:
         for task in self._preloading:
             task.cancel()
         await asyncio.gather(*self._preloading, return_exceptions=True)
+
+    def _vacate(self, engine: str) -> set[asyncio.Task[None]]:
+        """Have the models of an engine of this process leave. What runs elsewhere keeps what it has loaded."""
+        return set() if self._fleet.replicas(engine) else self._lifecycle.vacate(engine)
 
     def _chosen(self, engine: str, replica: str | None) -> list[Replica]:
         return [each for each in self._fleet.replicas(engine) if replica in (None, each.name)]

@@ -70,7 +70,8 @@ class Reloader:
                 self._lifecycle.vacate(engine)
             for engine in stale:
                 self._exchange(engine)
-            self._spawn(self._preload(prepared.registry), "preload")
+            settling = self._spawn(self._lifecycle.settle(), "settle engines")
+            self._spawn(self._preload(prepared.registry, settling), "preload")
         found = diff(before, prepared.registry)
         self._log.info("configuration reloaded", changes=found.words())
         return found
@@ -103,9 +104,8 @@ class Reloader:
             self._exchanges[engine] = task
             task.add_done_callback(lambda _: self._exchanges.pop(engine))
 
-    async def _preload(self, registry: Registry) -> None:
-        if self._exchanges:
-            await asyncio.wait(self._exchanges.values())
+    async def _preload(self, registry: Registry, settling: asyncio.Task[None]) -> None:
+        await asyncio.wait((settling, *self._exchanges.values()))
         if registry is self._registry:
             await preload(self._lifecycle, preloaded(registry))
 

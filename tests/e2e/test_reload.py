@@ -154,7 +154,7 @@ async def test_fifty_streams_do_not_notice_that_their_engines_change(
         assert len(c.requests) > 0
         assert {text_of(await answer.read()) for answer in begun} == {WHOLE}
         async with asyncio.timeout(10):
-            while await leaving(http, command.url):
+            while await leaving(http, command.url):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert not (a.aborts or b.aborts or c.aborts)
 

@@ -44,9 +44,7 @@ async def engines(request: web.Request) -> web.Response:
     now = asyncio.get_running_loop().time()
     dispatcher, maintenance = request.app[DISPATCHER], request.app[MAINTENANCE]
     registry, fleet = dispatcher.router.registry, dispatcher.fleet
-    listed = [
-        engine_object(spec, registry, fleet, maintenance.places(name), now) for name, spec in registry.engines.items()
-    ]
+    listed = [engine_object(spec, registry, fleet, maintenance, now) for spec in registry.engines.values()]
     return web.json_response({"engines": listed, "leaving": [replica_object(each, now) for each in fleet.leaving]})
 
 
@@ -73,8 +71,8 @@ async def undrain(request: web.Request) -> web.Response:
 
 def _standing(request: web.Request, engine: str, replica: str | None) -> web.Response:
     fleet, left = request.app[DISPATCHER].fleet, request.app[MAINTENANCE].in_flight(engine, replica)
-    chosen = [each for each in fleet.replicas(engine) if replica in (None, each.name)]
-    draining = all(each.draining for each in chosen) if chosen else engine in fleet.drained
+    chosen = next((each for each in fleet.replicas(engine) if each.name == replica), None)
+    draining = engine in fleet.drained if chosen is None else chosen.draining
     return web.json_response({"engine": engine, "replica": replica, "draining": draining, "in_flight": left})
 
 

@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from backends.base import EngineSpec
 from backends.types import JsonObject
 from proxy.lifecycle.places import Place
 from proxy.registry.models import Registry
+from proxy.routing.dispatch import engines_of
 from proxy.routing.fleet import Fleet, Replica
+from proxy.routing.maintenance import Maintenance
 
 
 def engine_object(
-    spec: EngineSpec, registry: Registry, fleet: Fleet, places: Iterable[Place], now: float
+    spec: EngineSpec, registry: Registry, fleet: Fleet, maintenance: Maintenance, now: float
 ) -> JsonObject:
-    """An engine. places: what is known of its models, if it is one of this process; now: on the loop's clock."""
-    served = [
-        entry.name
-        for entry in registry.models
-        if spec.name in (entry.engine, *(target.engine for target in entry.targets))
-    ]
-    replicas = fleet.replicas(spec.name)
-    drained = all(each.draining for each in replicas) if replicas else spec.name in fleet.drained
-    told: JsonObject = {"name": spec.name, "kind": spec.kind, "models": [*served], "draining": drained}
+    """An engine. now: on the loop's clock."""
+    replicas, places = fleet.replicas(spec.name), maintenance.places(spec.name)
+    told: JsonObject = {
+        "name": spec.name,
+        "kind": spec.kind,
+        "models": [entry.name for entry in registry.models if spec.name in engines_of(entry)],
+        "draining": spec.name in fleet.drained,
+        "in_flight": maintenance.in_flight(spec.name),
+    }
     if replicas:
         told["replicas"] = [replica_object(each, now) for each in replicas]
-    else:
+    if spec.launch is not None:
+        told["asleep"] = maintenance.asleep(spec.name)
+    if spec.launch is not None or not replicas:
         told["loaded"] = [place_object(place) for place in places]
     return told
 
 
 def replica_object(replica: Replica, now: float) -> JsonObject:
-    """One base URL of an engine elsewhere."""
+    """One base URL of an engine elsewhere. refused: names that it is not asked for, and why."""
+    health = replica.health.report(now)
     return {
         "name": replica.name,
         "engine": replica.engine,
         "url": replica.url,
         "in_flight": replica.in_flight,
         "draining": replica.draining,
+        "health": {
+            "state": health.state.value,
+            "reason": health.reason,
+            "seconds": round(max(0.0, now - health.since), 1) if health.since else None,
+            "next_trial_seconds": None if health.next_trial is None else round(health.next_trial, 1),
+        },
+        "refused": {**replica.identity.wrong},
     }
 
 
 def place_object(place: Place) -> JsonObject:
-    """A model of this process."""
+    """A model of this process, or an engine that is started here, or an adapter on it."""
+    standing = place.attempt.standing if place.attempt is not None else None
     return {
         "model": place.entry.name,
         "state": place.state.value,
+        "percent": None if standing is None else standing.percent,
+        "error": None if place.error is None else place.error.message,
         "in_flight": place.busy,
         "waiting": place.wanted,
         "memory_mb": place.memory_mb,

@@ -102,7 +102,20 @@ async def test_engines_are_listed_with_their_replicas(door: str, http: ClientSes
     assert [each["name"] for each in replicas if isinstance(each, dict)] == ["gpu#1", "gpu#2"]
     assert isinstance(replicas[0], dict)
     assert (replicas[0]["url"], replicas[0]["in_flight"], replicas[0]["draining"]) == (engine.url, 0, False)
+    assert replicas[0]["health"] == {"state": "serving", "reason": "", "seconds": None, "next_trial_seconds": None}
     assert (await listed(http, door, "whisper"))["loaded"] == []
+
+
+async def test_a_replica_that_is_out_says_why(door: str, http: ClientSession, engine: VllmDouble) -> None:
+    async with engine.refusing():
+        for _ in range(2):
+            async with http.post(f"{door}/v1/chat/completions", json=CHAT) as answer:
+                assert answer.status == 200
+        replicas = (await listed(http, door, "gpu"))["replicas"]
+        assert isinstance(replicas, list) and isinstance(replicas[0], dict)
+        health = replicas[0]["health"]
+        assert isinstance(health, dict)
+        assert (health["state"], health["reason"]) == ("ejected", "it accepts no connection")
 
 
 async def test_a_drained_engine_gets_nothing_and_comes_back(door: str, http: ClientSession, engine: VllmDouble) -> None:
