@@ -34,8 +34,8 @@ UNKNOWN_SIZE = 0x7FFFF000
 EXACT = {"flac", "mov", "matroska"}
 MISSING_SECONDS = 0.5
 
-# FFmpeg would read far ahead to find out what its container's header says already.
-LIVE = {"fflags": "nobuffer", "analyzeduration": "0", "probesize": "32"}
+# FFmpeg would read far ahead to find out what its container's header says already. (Its `nobuffer` would forget what it read.)
+LIVE = {"analyzeduration": "0", "probesize": "32"}
 
 
 def decode(

@@ -31,13 +31,40 @@ def encode(name: str, samples: Samples, channels: int = 1) -> bytes:
     layout = "mono" if channels == 1 else "stereo"
     file = io.BytesIO()
     with av.open(file, "w", format=muxer) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
-        resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate, frame_size=stream.frame_size)
-        for frame in [*_frames(samples), None]:
-            for resampled in resampler.resample(frame):
-                container.mux(stream.encode(resampled))
-        container.mux(stream.encode(None))
+        _mux(container, container.add_stream(codec, rate=rate, layout=layout), samples)
     return file.getvalue()
+
+
+def streamed(samples: Samples, *, muxer: str = "webm", frame_ms: int = 60, cluster_ms: int = 1000) -> bytes:
+    """samples (mono, 16 kHz) as browsers record them: Opus in Matroska of unknown size, which nobody could go back in."""
+    sink = _Sink()
+    options = {"live": "1", "cluster_time_limit": str(cluster_ms)}
+    with av.open(sink, "w", format=muxer, options=options) as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono", options={"frame_duration": str(frame_ms)})
+        _mux(container, stream, samples)
+    return bytes(sink.written)
+
+
+class _Sink:
+    """Takes what is written, and cannot be gone back in."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def write(self, data: bytes) -> int:
+        """All of it."""
+        self.written += data
+        return len(data)
+
+
+def _mux(container: av.container.OutputContainer, stream: av.AudioStream, samples: Samples) -> None:
+    resampler = av.AudioResampler(
+        format=stream.format.name, layout=stream.layout, rate=stream.rate, frame_size=stream.frame_size
+    )
+    for frame in [*_frames(samples), None]:
+        for resampled in resampler.resample(frame):
+            container.mux(stream.encode(resampled))
+    container.mux(stream.encode(None))
 
 
 def _frames(samples: Samples) -> Iterator[av.AudioFrame]:
