@@ -40,6 +40,7 @@ class Launched:
         device: str,
         able: bool,
         depth: Depth,
+        on_start: Callable[[], None],
         on_end: OnEnd,
     ) -> None:
         self.name = name
@@ -54,6 +55,7 @@ class Launched:
         self.rest_mb = 0.0
         self._carrier = carrier
         self._depth = depth
+        self._on_start = on_start
         self._on_end = on_end
         self._lock = asyncio.Lock()
         self._since = 0.0
@@ -152,6 +154,7 @@ class Launched:
             raise
         self.up, self.level, self._since = True, 0, _now()
         self._log.info("engine ready")
+        self._on_start()
 
     async def _taken_over(self) -> bool:
         """Whether it ran already, and can go on."""

@@ -25,7 +25,7 @@ from proxy.lifecycle.process import ChildProcess
 from proxy.lifecycle.requirements import Need
 from proxy.lifecycle.resting import Level, depth
 from proxy.lifecycle.scheduler import Key, Resident
-from proxy.registry.models import ModelEntry, Registry
+from proxy.registry.models import ModelEntry, Registry, at
 
 Hold: TypeAlias = Callable[[ModelEntry], AbstractAsyncContextManager[object]]
 """Has an engine run until the block ends."""
@@ -44,7 +44,10 @@ class Outside(Protocol):
 
 
 class Launcher:
-    """Owner of the engines that are started here. pressure: share of the host's memory in use beyond which it is short."""
+    """Owner of the engines that are started here.
+
+    pressure: share of the host's memory in use beyond which it is short; started: told by its name that an engine serves anew.
+    """
 
     def __init__(self, engines: Engines, gauge: Gauge, pressure: float, lost: Lost) -> None:
         self._engines = engines
@@ -55,11 +58,17 @@ class Launcher:
         self._faces: dict[str, ModelEntry] = {}
         self._making = asyncio.Lock()
         self._ending: set[str] = set()
+        self.started: Callable[[str], None] = lambda _: None
         self._log = structlog.get_logger("engines")
 
     def serve_from(self, registry: Registry) -> None:
         """These are the models from now on. The first one of an engine stands for it, for as long as there is the engine."""
-        first = {entry.engine: entry for entry in reversed(registry.models) if entry.spec.adapter is None}
+        first = {
+            target.engine: at(entry, target)
+            for entry in reversed(registry.models)
+            for target in entry.served_by
+            if target.spec.adapter is None
+        }
         kept = {engine: entry for engine, entry in self._faces.items() if engine in registry.engines}
         self._faces = {**first, **kept}
 
@@ -210,6 +219,7 @@ class Launcher:
             device=device,
             able=room.gpu is not None and device == "cuda",
             depth=self._depth,
+            on_start=lambda: self.started(spec.name),
             on_end=self._ended,
         )
 

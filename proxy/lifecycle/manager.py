@@ -106,6 +106,10 @@ class LifecycleManager:
         """These are the models from now on."""
         self._launcher.serve_from(registry)
 
+    def tell_starts(self, told: Callable[[str], None]) -> None:
+        """Have somebody told by its name that an engine has been started."""
+        self._launcher.started = told
+
     def on_demand(self, entry: ModelEntry) -> bool:
         """Whether what serves the model comes and goes, though it runs outside this process: hold it by use()."""
         return entry.spec.adapter is not None or self._engines.launch(entry.engine) is not None
@@ -118,9 +122,19 @@ class LifecycleManager:
         engine = self._launcher.carrying(entry)
         return self._used(entry, patient) if engine is None else self._carried(engine, entry, patient)
 
+    def hold(self, entry: ModelEntry, *, patient: bool = False) -> AbstractAsyncContextManager[None]:
+        """As use(), and nothing is noted."""
+        engine = self._launcher.carrying(entry)
+        return self._open(entry, patient) if engine is None else self._both_open(engine, entry, patient)
+
+    @asynccontextmanager
+    async def _both_open(self, engine: ModelEntry, entry: ModelEntry, patient: bool) -> AsyncIterator[None]:
+        async with self._open(engine, patient), self._open(entry, patient):
+            yield
+
     @asynccontextmanager
     async def _carried(self, engine: ModelEntry, entry: ModelEntry, patient: bool) -> AsyncIterator[Work]:
-        async with self._used(engine, patient), self._used(entry, patient) as work:
+        async with self._open(engine, patient), self._used(entry, patient) as work:
             yield work
 
     @asynccontextmanager
@@ -128,28 +142,38 @@ class LifecycleManager:
         place = self.place(entry)
         place.uses += 1
         place.hits += place.open
+        clock = asyncio.get_running_loop().time
+        async with self._open(entry, patient):
+            started, work = clock(), Work()
+            try:
+                yield work
+            except Exception as error:
+                if not isinstance(error, BackendError) or is_models_failure(error):
+                    place.figures.failed()
+                raise
+            else:
+                if work.failed:
+                    place.figures.failed()
+                elif not work.refused:
+                    place.figures.succeeded(clock() - started, clock())
+
+    @asynccontextmanager
+    async def _open(self, entry: ModelEntry, patient: bool) -> AsyncIterator[None]:
+        """The model is ready, and nobody takes it away until the block ends."""
+        place = self.place(entry)
         await self._opened(place, entry, patient=patient)
         place.wanted -= 1
         place.busy += 1
-        clock = asyncio.get_running_loop().time
-        started, work = clock(), Work()
         try:
-            yield work
-        except Exception as error:
-            if not isinstance(error, BackendError) or is_models_failure(error):
-                place.figures.failed()
-            if isinstance(error, Rejected) and error.status == HTTPStatus.NOT_FOUND and entry.spec.adapter is not None:
+            yield
+        except Rejected as error:
+            if error.status == HTTPStatus.NOT_FOUND and entry.spec.adapter is not None:
                 # Its engine has begun anew without it; the next request loads it again.
                 place.lost()
             raise
-        else:
-            if work.failed:
-                place.figures.failed()
-            elif not work.refused:
-                place.figures.succeeded(clock() - started, clock())
         finally:
             place.busy -= 1
-            place.used_at = clock()
+            place.used_at = asyncio.get_running_loop().time()
             if not place.busy and not place.remote:
                 self._floor.released(place)
 
@@ -261,6 +285,11 @@ class LifecycleManager:
         need = await self._fitting.need(entry, compute.applied(entry.spec), strict=new)
         if new:
             await self._floor.check(place.key, need)
+
+    def percent(self, entry: ModelEntry) -> int | None:
+        """How far the model's load is; None where none is under way, or it has not been told yet."""
+        attempt = self.place(entry).attempt
+        return None if attempt is None or attempt.standing is None else attempt.standing.percent
 
     def expected_seconds(self, entry: ModelEntry) -> float | None:
         """How long past loads of the model took, as it is to be loaded now; None = there was none, or it runs elsewhere."""

@@ -15,7 +15,8 @@ CLIENT_GONE = 499
 class Call:
     """One request's record. Times are time.monotonic(); status 499 = the client left; tokens None = not told.
 
-    size: of the body in bytes, where it was read; queued: seconds for which it waited for its engine.
+    size: of the body in bytes, where it was read; queued: seconds for which it waited for its engine; patient: its client is
+    told that it waits while its engine starts, so that it may wait for as long as that takes.
     """
 
     request_id: str
@@ -24,10 +25,13 @@ class Call:
     contract: str = ""
     model: str = ""
     engine: str = ""
+    replica: str = ""
+    session: str | None = None
     status: int = 0
     error: str | None = None
     caller: Caller = ANYONE
     safe: bool = False
+    patient: bool = False
     size: int = 0
     queued: float = 0.0
     relayed: RelayOutcome | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -53,6 +53,16 @@ class ModelEntry:
     max_in_flight: int | None = None
     max_queued: int | None = None
 
+    @property
+    def served_by(self) -> tuple[Target, ...]:
+        """Its targets; the one engine where none are said."""
+        return self.targets or (Target(engine=self.engine, spec=self.spec),)
+
+
+def at(entry: ModelEntry, target: Target) -> ModelEntry:
+    """The model as one of its engines serves it, and no other."""
+    return replace(entry, engine=target.engine, spec=target.spec, targets=(), fallbacks=())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
@@ -60,7 +70,7 @@ class Registry:
 
     retired: names of models that are registered, and served no more; limits: engine -> requests that each replica of it serves
     at once (0 = no limit), where the configuration says; keys: the API keys of the configuration, by name; drained: engines that
-    take no new requests; file: where all this was read, None = nowhere.
+    take no new requests; prefix_bytes: of memory for where prompts were sent; file: where all this was read, None = nowhere.
     """
 
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
@@ -69,6 +79,7 @@ class Registry:
     retired: frozenset[str] = frozenset()
     limits: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)
+    prefix_bytes: int = 32 * 2**20
     drained: frozenset[str] = frozenset()
     file: Path | None = None
 

@@ -176,6 +176,13 @@ class ReplicaHealth:
         if self.state is State.EJECTED and self.kind is End.GONE:
             self._until = min(self._until, now)
 
+    def renewed(self, now: float) -> None:
+        """Another engine has been started in its place, and was seen to serve: nothing is held against that."""
+        self.epoch += 1
+        self._pauses = self._rests = self._failures = 0
+        if self._enter(State.SERVING, now, ""):
+            self.changed(self)
+
     # ------------------------------------------------------------------- changes of state
 
     def _late(self, now: float, end: End) -> None:
