@@ -14,6 +14,7 @@ from backends.errors import BackendError
 from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.http.dialect import Dialect, DialectOf, Handler
 from proxy.http.observe import CALL
+from proxy.http.retry import is_safe
 
 # What the client has yet to send, or said in another protocol, would be taken for its next request.
 CLOSING = frozenset({408, 505})
@@ -33,6 +34,7 @@ def render_errors(dialect_of: DialectOf, was_cut: Callable[[], bool]) -> Middlew
         try:
             if request.version.major != 1:
                 raise _http_1_only()
+            request[CALL].safe = is_safe(request)
             return await handler(request)
         except ApiError as caught:
             return answer(request, caught)
