@@ -13,6 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 import backends
+from backends import REMOTE
 from backends.base import EngineSpec, Health, ModelSpec, Report
 from backends.types import Event, Request, Task
 from proxy.app import build_app
@@ -48,7 +49,8 @@ def one_model(
     name: str, task: Task, *aliases: str, kind: str = "whisper", source: str = "", data: Path = Path()
 ) -> Registry:
     """A registry of one model, which is the default for its task. source: "" = its name; data: the engine's directory."""
-    engine = EngineSpec(name=kind, kind=kind, data=data)
+    urls = ("http://127.0.0.1:9",) if kind in REMOTE else ()
+    engine = EngineSpec(name=kind, kind=kind, urls=urls, data=data)
     entry = ModelEntry(name=name, engine=kind, spec=ModelSpec(source=source or name), task=task, aliases=aliases)
     return Registry(engines={kind: engine}, models=(entry,), defaults={task: name})
 

@@ -42,8 +42,7 @@ class Keys:
         """Whose key this is. Raises UNAUTHORIZED."""
         if not self._callers:
             return ANYONE
-        scheme, _, key = (authorization or "").partition(" ")
-        caller = self._callers.get(digest(key.strip())) if scheme.lower() == "bearer" else None
+        caller = self.find(authorization)
         if caller is None:
             problem = "Incorrect API key" if authorization else "No API key"
             raise ApiError(
@@ -52,6 +51,11 @@ class Keys:
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return caller
+
+    def find(self, authorization: str | None) -> Caller | None:
+        """Whose key this is; None where it is nobody's."""
+        scheme, _, key = (authorization or "").partition(" ")
+        return self._callers.get(digest(key.strip())) if scheme.lower() == "bearer" else None
 
 
 def asking(caller: Caller, word: str) -> Caller:
@@ -74,7 +78,9 @@ def authenticate(keys: Keys, operators: Check, dialect_of: DialectOf) -> Middlew
         caller = ANYONE
         if dialect.operators and request.path.startswith(dialect.operators):
             operators(request, authorization(request))
-        elif request.path not in dialect.public and not dialect.own_users:
+        elif dialect.own_users:
+            caller = keys.find(authorization(request)) or ANYONE
+        elif request.path not in dialect.public:
             caller = keys.check(authorization(request))
         wanted = request.headers.get(PRIORITY)
         request[CALL].caller = caller if wanted is None else asking(caller, wanted)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from typing import Protocol, cast
 
+from proxy.caller import Priority
 from proxy.errors import ApiError, ErrorCode
-from proxy.http.auth import Keys
+from proxy.http.auth import PRIORITY, Keys
+from proxy.observability.call import Call
 from proxy.settings import Settings
 
 LOCAL_USER = ""
@@ -40,6 +43,16 @@ def bearer(authorization: str | None) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise unauthorized("No token provided. Send one as `Authorization: Bearer TOKEN`.", challenge="Bearer")
     return token.strip()
+
+
+def note_user(call: Call, user: str) -> None:
+    """Whoever came by a token is a caller with a share of their own, of normal priority at most. Raises FORBIDDEN."""
+    if call.caller.key or user == LOCAL_USER:
+        return
+    if call.caller.priority < Priority.NORMAL:
+        raise ApiError(ErrorCode.FORBIDDEN, "Users may ask for `normal` at most, and this for `high`.", param=PRIORITY)
+    name = sha256(user.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    call.caller = replace(call.caller, key=f"user-{name}", highest=Priority.NORMAL)
 
 
 def unauthorized(message: str, *, challenge: str = 'Bearer error="invalid_token"') -> ApiError:

@@ -36,7 +36,7 @@ async def test_it_does_what_sdks_expect(door: Door, check: Check) -> None:
         ("modalities", ["text", "audio"], "modalities.1"),
         ("audio", {"voice": "alloy", "format": "wav"}, "audio"),
         ("store", True, "store"),
-        ("service_tier", "flex", "service_tier"),
+        ("service_tier", "turbo", "service_tier"),
         ("functions", [{"name": "f"}], "functions"),
         ("x_made_up", 1, "x_made_up"),
         ("top_logprobs", 3, "top_logprobs"),

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backends.types import Chat
 from proxy.errors import ApiError, ErrorCode, invalid
-from proxy.http.users import bearer
+from proxy.http.observe import CALL
+from proxy.http.users import bearer, note_user
 from proxy.keys import USERS
 
 MAX_MESSAGES = 2048
@@ -83,7 +84,9 @@ def _refuse_strangers(data: Mapping[str, object], kind: type[BaseModel], within:
 
 async def read_user(request: web.Request) -> str:
     """Who asks. Raises UNAUTHORIZED, or UNAVAILABLE when that cannot be known now."""
-    return await request.app[USERS].user(bearer(request.headers.get("Authorization")))
+    user = await request.app[USERS].user(bearer(request.headers.get("Authorization")))
+    note_user(request[CALL], user)
+    return user
 
 
 def read_query(request: web.Request, *known: str) -> Mapping[str, str]:

@@ -76,7 +76,7 @@ class TextBody(BaseModel):
     metadata: Object | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     store: Literal[False] | None = None
 
     @property

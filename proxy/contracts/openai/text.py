@@ -15,6 +15,7 @@ from proxy.contracts.openai.relaying import DONE_MARK, pass_on
 from proxy.contracts.openai.requests import ChatBody, CompletionBody, parse
 from proxy.contracts.openai.rewrite import rename_model
 from proxy.contracts.openai.speech_in_chat import has_speech, is_short_form, transcribed, unfolded
+from proxy.contracts.openai.tiers import take_tier
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
 from proxy.http.observe import CALL
@@ -89,6 +90,8 @@ def _resolve(request: web.Request, data: JsonObject) -> ModelEntry:
     name = data.get("model")
     if name is not None and not isinstance(name, str):
         raise ApiError(ErrorCode.INVALID, "`model` must be a string.", param="model")
+    if "service_tier" in data:
+        take_tier(request, data)
     return request.app[DISPATCHER].resolve(name, "text", request[CALL])
 
 

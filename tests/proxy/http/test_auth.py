@@ -8,6 +8,8 @@ import pytest
 from proxy.caller import ANYONE, ApiKey, Caller, Priority, digest
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.auth import PRIORITY, Keys, asking
+from proxy.http.users import LOCAL_USER, note_user
+from proxy.observability.call import Call
 from proxy.registry.models import Registry
 from tests.support import serve_app
 
@@ -56,6 +58,23 @@ def test_a_caller_asks_for_no_more_than_it_may_have() -> None:
             asking(URGENT, word)
         assert caught.value.code is ErrorCode.INVALID
         assert len(caught.value.message) < 150
+
+
+def test_a_user_with_a_token_is_a_caller_too() -> None:
+    call = Call("id", "POST", "/", caller=asking(ANYONE, "low"))
+    note_user(call, "ada")
+    assert call.caller.key.startswith("user-") and "ada" not in call.caller.key
+    assert (call.caller.priority, call.caller.highest) == (Priority.LOW, Priority.NORMAL)
+    with pytest.raises(ApiError, match="may ask for `normal` at most") as caught:
+        note_user(Call("id", "POST", "/", caller=asking(ANYONE, "high")), "ada")
+    assert caught.value.code is ErrorCode.FORBIDDEN
+
+
+@pytest.mark.parametrize(("caller", "user"), [(NIGHTLY, "key\tdigest"), (ANYONE, LOCAL_USER)])
+def test_the_holder_of_a_key_and_the_local_user_stay_who_they_are(caller: Caller, user: str) -> None:
+    call = Call("id", "POST", "/", caller=caller)
+    note_user(call, user)
+    assert call.caller is caller
 
 
 async def test_the_door_refuses_a_priority_in_the_words_of_the_path() -> None:
