@@ -1,0 +1,198 @@
+"""The configuration is read anew: what is exchanged, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+import backends
+from backends.base import Backend, EngineSpec, ModelSpec
+from backends.types import Delta, Event, Finish, JsonObject, Request
+from proxy.lifecycle.engines import Create
+from proxy.registry.config import load_registry
+from proxy.settings import Settings
+from tests.engines.vllm_double import VllmDouble
+from tests.support import ScriptedBackend, serve_app
+
+FILE = '[[engines]]\nname = "e"\n{engine}\n[[models]]\nname = "m"\nengine = "e"\n{model}\n'
+HERE = 'kind = "transformers"'
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Count to 3."}]}
+
+
+@dataclass
+class Named(ScriptedBackend):
+    """Says the compute type that it was made with."""
+
+    says: str = ""
+    closed: bool = False
+
+    async def run(self, model: ModelSpec, request: Request) -> AsyncGenerator[Event, None]:
+        assert not self.closed
+        yield Delta(0, self.says)
+        yield Finish(0, "stop")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def create(spec: EngineSpec) -> Backend:
+    """Engines of this process say how they were made; others are real."""
+    return backends.create(spec) if spec.urls else Named(lambda _: (), says=spec.compute_type)
+
+
+@dataclass
+class Door:
+    """A door and its file."""
+
+    file: Path
+    http: ClientSession
+    url: str = ""
+
+    def write(self, engine: str, model: str = "", more: str = "") -> None:
+        self.file.write_text(FILE.format(engine=engine, model=model) + more)
+
+    async def reload(self, status: int = 200) -> JsonObject:
+        async with self.http.post(f"{self.url}/admin/reload") as answer:
+            assert answer.status == status, await answer.text()
+            told: JsonObject = await answer.json()
+            return told
+
+    async def says(self, key: str = "", status: int = 200) -> str:
+        """What the model answers."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with self.http.post(f"{self.url}/v1/chat/completions", json=CHAT, headers=headers) as answer:
+            assert answer.status == status, await answer.text()
+            return str((await answer.json())["choices"][0]["message"]["content"]) if status == 200 else ""
+
+    @asynccontextmanager
+    async def open(self, create: Create = create, **settings: object) -> AsyncIterator[None]:
+        registry = await asyncio.to_thread(load_registry, Settings(config=self.file, data=self.file.parent))
+        async with serve_app(registry, create, config=self.file, data=self.file.parent, **settings) as self.url:
+            yield
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    async with ClientSession() as http:
+        yield Door(tmp_path / "switchboard.toml", http)
+
+
+async def test_an_engine_of_this_process_computes_as_the_file_says_by_now(door: Door) -> None:
+    door.write(f'{HERE}\ncompute_type = "float32"')
+    async with door.open():
+        assert await door.says() == "float32"
+        door.write(f'{HERE}\ncompute_type = "float16"')
+        assert (await door.reload())["summary"] == ["engine e: compute_type: float32 -> float16"]
+        assert await door.says() == "float16"
+
+
+async def test_an_engine_may_become_one_elsewhere_and_come_back(door: Door) -> None:
+    door.write(f'{HERE}\ncompute_type = "float32"')
+    async with VllmDouble("m") as engine, door.open():
+        for _ in range(2):
+            assert await door.says() == "float32"
+            door.write(f'kind = "vllm"\nurl = "{engine.url}"')
+            await door.reload()
+            assert await door.says() == "1, 2, 3."
+            door.write(f'{HERE}\ncompute_type = "float32"')
+            await door.reload()
+
+
+async def test_reloads_come_one_after_the_other_and_the_last_one_holds(door: Door) -> None:
+    door.write(f'{HERE}\ncompute_type = "0"')
+    async with door.open():
+        await door.says()
+        reloads = []
+        for number in range(1, 11):
+            door.write(f'{HERE}\ncompute_type = "{number}"')
+            reloads.append(asyncio.create_task(door.reload()))
+            await asyncio.sleep(0.001)
+        told = await asyncio.gather(*reloads)
+        assert {each["status"] for each in told} <= {"reloaded", "unchanged"}
+        assert await door.says() == "10"
+
+
+async def test_whoever_leaves_while_it_is_read_leaves_it_whole(door: Door) -> None:
+    door.write(f'{HERE}\ncompute_type = "a"')
+    async with door.open():
+        for number in range(20):
+            door.write(f'{HERE}\ncompute_type = "{number}"')
+            reload = asyncio.create_task(door.reload())
+            await asyncio.sleep(number / 2000)
+            reload.cancel()
+            await asyncio.gather(reload, return_exceptions=True)
+        await door.reload()
+        assert await door.says() == "19"
+
+
+async def test_keys_are_exchanged(door: Door) -> None:
+    def keyed(key: str) -> None:
+        door.write(HERE, more=f'[[keys]]\nname = "one"\nkey = "{key}"\n')
+
+    keyed("sk-old")
+    async with door.open(admin_keys="boss"):
+        await door.says("sk-old")
+        keyed("sk-new")
+        async with door.http.post(f"{door.url}/admin/reload", headers={"Authorization": "Bearer boss"}) as answer:
+            assert await answer.json() == {
+                "status": "reloaded",
+                "summary": ["key one: key: (not shown) -> (not shown)"],
+                "changes": {"keys": {"changed": {"one": ["key: (not shown) -> (not shown)"]}}},
+                "needs_restart": ["SWITCHBOARD_ADMIN_KEYS", "SWITCHBOARD_CONFIG", "SWITCHBOARD_DATA"],
+            }
+        await door.says("sk-new")
+        await door.says("sk-old", status=401)
+        door.write(HERE)
+        async with door.http.post(f"{door.url}/admin/reload", headers={"Authorization": "Bearer boss"}) as answer:
+            assert answer.status == 400
+        await door.says("sk-new")
+
+
+async def test_registered_models_stay(door: Door) -> None:
+    door.write(HERE)
+    async with door.open():
+        body = {"model_id": "owner/more", "name": "more", "model_type": "text-generation"}
+        async with door.http.post(f"{door.url}/api/huggingface/models", json=body) as answer:
+            assert answer.status == 200
+        door.write(HERE, 'aliases = ["other"]')
+        await door.reload()
+        async with door.http.get(f"{door.url}/v1/models") as answer:
+            assert "owner/more" in {model["id"] for model in (await answer.json())["data"]}
+
+
+async def test_a_model_that_is_no_more_is_not_found_and_leaves_the_memory(door: Door) -> None:
+    door.write(HERE, "preload = true")
+    async with door.open():
+        await door.says()
+        door.file.write_text(f'[[engines]]\nname = "e"\n{HERE}\n')
+        assert (await door.reload())["summary"] == ["model m: removed"]
+        await door.says(status=404)
+        async with asyncio.timeout(10):
+            while await _loaded(door):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def _loaded(door: Door) -> list[str]:
+    async with door.http.get(f"{door.url}/admin/engines") as answer:
+        here = next(engine for engine in (await answer.json())["engines"] if engine["name"] == "e")
+        return [place["model"] for place in here["loaded"] if place["state"] == "loaded"]
+
+
+async def test_a_url_that_nothing_can_be_made_of_is_refused_whole(door: Door) -> None:
+    door.write(HERE)
+
+    def fussy(spec: EngineSpec) -> Backend:
+        if spec.urls:
+            raise ValueError(f"{spec.urls[0]!r} is not an http(s) base URL")
+        return create(spec)
+
+    async with door.open(fussy):
+        door.write('kind = "vllm"\nurl = "http://127.0.0.1:99999"')
+        assert "is not an http(s) base URL" in str((await door.reload(status=400))["error"])
+        await door.says()
