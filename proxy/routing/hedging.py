@@ -13,7 +13,7 @@ class Race:
 
     def __init__(self) -> None:
         self.winner: Lane | None = None
-        self.won: Callable[[Lane], None] | None = None
+        self.won: Callable[[Lane], object] | None = None
 
     def claim(self, lane: Lane) -> bool:
         """Whether this is the one that answers."""
