@@ -86,11 +86,15 @@ class LiveRegistry:
 
     async def known(self, model_id: str) -> Model | None:
         """A model as this proxy last saw it, by id or configured alias; rows are asked only for one that it never saw."""
-        found = self._seen(model_id)
+        found = self.seen(model_id)
         if found is None and is_model_id(model_id):
             await self._look()
-            found = self._seen(model_id)
+            found = self.seen(model_id)
         return found
+
+    def seen(self, model_id: str) -> Model | None:
+        """A model as this proxy last saw it, by id or configured alias, whatever the rows say by now."""
+        return self._known.get(model_id) or self._known.get(self._aliases.get(model_id, ""))
 
     def is_configured(self, model_id: str) -> bool:
         """Whether the model is part of the configuration."""
@@ -159,9 +163,6 @@ class LiveRegistry:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
         await self._uses.close()
-
-    def _seen(self, model_id: str) -> Model | None:
-        return self._known.get(model_id) or self._known.get(self._aliases.get(model_id, ""))
 
     async def _may_be_kept(self, model_id: str) -> bool:
         """Whether there may be a row of this id; of what can be no id, none is asked for."""

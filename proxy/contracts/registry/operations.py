@@ -66,7 +66,10 @@ def operations() -> Iterable[Operation]:
 
 def _models() -> Iterable[Operation]:
     listed = many(FULL)
-    fields = {"description": text(), "parameters": OBJECT}
+    fields: dict[str, JsonObject] = {
+        "description": {"type": ["string", "null"]},
+        "parameters": {"type": ["object", "null"]},
+    }
     added = {"model_id": text("a Hugging Face id"), "name": text(), "model_type": one_of(*TYPES)}
     changed = {"name": text(), "model_type": one_of(*TYPES), "status": one_of("available", "retired")}
     left = record({"models": listed, "last_updated": text(), "count": COUNT})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from backends.errors import Invalid
 from backends.inprocess.ids import is_model_id
@@ -27,8 +27,13 @@ MOST_PARAMETERS = 64
 MOST_BYTES = 65_536  # of a model's parameters: every proxy holds those of all models in memory
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Description = Annotated[str, Field(max_length=10_000)]
-Parameters = Annotated[dict[str, JsonValue], Field(max_length=MOST_PARAMETERS)]
+# null = none of it, as clients write what is optional.
+Description = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), Field(max_length=10_000)]
+Parameters = Annotated[
+    dict[str, JsonValue],
+    BeforeValidator(lambda value: {} if value is None else value),
+    Field(max_length=MOST_PARAMETERS),
+]
 
 
 class _Body(BaseModel):

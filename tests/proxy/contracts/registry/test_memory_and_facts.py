@@ -78,6 +78,45 @@ async def test_the_cache_is_told_and_cleared(ask: Client, backend: Counting) -> 
     assert (await ask("DELETE", "/cache?model_id=nobody"))[0] == 404
 
 
+@pytest.mark.parametrize("query", ["?model_id=", "?model_id"])
+async def test_no_name_is_not_every_name(ask: Client, backend: Counting, query: str) -> None:
+    await ask.add("a")
+    await ask("POST", "/models/a/load")
+    status, body = await ask("DELETE", f"/cache{query}")
+    assert (status, "`model_id`" in body["error"]) == (400, True)
+    assert backend.steps == ["load a"]
+
+
+async def test_a_model_in_memory_is_of_the_type_that_it_is_registered_for(ask: Client) -> None:
+    await ask.add("a", "conversational")
+    await ask.add("b", "sentiment-analysis")
+    await ask("POST", "/models/a/load")
+    _, before = await ask("GET", "/cache")
+    for model_id, task in (("a", "text-generation"), ("b", "sentiment-analysis")):
+        assert (await ask("POST", "/pipeline", {"model_id": model_id, "task": task, "inputs": "t"}))[0] == 200
+    _, body = await ask("GET", "/cache")
+    types = {name: each["model_type"] for name, each in body["cached_models"].items()}
+    assert types == {"a": "conversational", "b": "sentiment-analysis"}
+    assert body["cached_models"]["a"] == before["cached_models"]["a"]
+    assert (len(body["cached_pipelines"]), body["total_cached"]) == (2, 2)
+
+
+async def test_a_model_that_a_configured_one_serves_is_in_memory_with_it(ask: Client, backend: Counting) -> None:
+    """`gpt2` is an alias of `house/chat`: in the cache once it is registered, and cleared by either name."""
+    await ask("POST", "/models/gpt2/load")
+    assert list((await ask("GET", "/cache"))[1]["cached_models"]) == ["house/chat"]
+    await ask.add("gpt2", "conversational")
+    _, body = await ask("GET", "/cache")
+    assert {name: each["model_type"] for name, each in body["cached_models"].items()} == {
+        "house/chat": "text-generation",
+        "gpt2": "conversational",
+    }
+    assert body["total_cached"] == 1
+    assert (await ask("DELETE", "/cache?model_id=gpt2"))[0] == 200
+    assert (await ask("GET", "/cache"))[1]["total_cached"] == 0
+    assert len(backend.steps) == 2
+
+
 async def test_statistics_count_models_and_uses(ask: Client) -> None:
     _, body = await ask("GET", "/statistics")
     assert body["statistics"]["most_used"] is None

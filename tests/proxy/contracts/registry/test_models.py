@@ -103,6 +103,16 @@ async def test_what_is_sent_is_changed_and_nothing_else(ask: Client) -> None:
     assert body["model"]["last_used"] == "2025-06-26T22:30:00.000000"
 
 
+async def test_null_is_none_of_what_is_optional(ask: Client) -> None:
+    added = await ask.add("m", description=None, parameters=None)
+    assert (added["description"], added["parameters"]) == ("", {})
+    await ask("PUT", "/models/m", {"description": "told", "parameters": {"top_k": 3}})
+    _, body = await ask("PUT", "/models/m", {"description": None, "parameters": None})
+    assert (body["model"]["description"], body["model"]["parameters"]) == ("", {})
+    for field in ("name", "model_type", "status"):
+        assert (await ask("PUT", "/models/m", {field: None}))[0] == 400
+
+
 @pytest.mark.parametrize("field", ["model_id", "added_date", "usage_count"])
 async def test_protected_fields_are_refused(ask: Client, field: str) -> None:
     added = await ask.add("m")
@@ -143,7 +153,7 @@ BAD = [
     {"name": "x" * 201},
     {"name": "nul\x00l"},
     {"description": "x" * 10_001},
-    {"description": None},
+    {"description": 5},
     {"model_type": "image-classification"},
     {"model_type": {}},
     {"parameters": []},
