@@ -92,6 +92,8 @@ def _fields(call: Call) -> dict[str, object]:
     if call.model:
         fields["model"] = call.model
         fields["engine"] = call.engine
+    if call.replica not in ("", call.engine):
+        fields["replica"] = call.replica
     if call.caller.key:
         fields["key"] = call.caller.key
     if call.queued:

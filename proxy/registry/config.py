@@ -83,6 +83,7 @@ def _build(file: FileTable, base: Path, settings: Settings) -> Registry:
         defaults=_defaults(file.defaults, models),
         limits={table.name: table.max_in_flight for table in file.engines if table.max_in_flight is not None},
         keys=_keys(file.keys, settings),
+        prefix_bytes=int(file.routing.prefix_mb * 2**20),
         drained=frozenset(table.name for table in file.engines if table.drain),
     )
 

@@ -148,9 +148,10 @@ class ModelTable(_Strict):
 
 
 class RoutingTable(_Strict):
-    """`[routing]`: how a replica is chosen for a request, where a model says nothing else."""
+    """`[routing]`: how a replica is chosen for a request, where a model says nothing else; memory for where prompts were sent."""
 
     policy: PolicyName = "balanced"
+    prefix_mb: float = Field(32, gt=0, le=65536)
 
 
 class DefaultsTable(_Strict):

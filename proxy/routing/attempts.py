@@ -11,20 +11,22 @@ from backends.base import Relay, RelayOutcome, RelayRequest, Sink, Tokenizing
 from backends.errors import BackendError, Unavailable, Unsupported
 from backends.types import Chat, Complete, Event, Request, Tokenized
 from proxy.registry.models import ModelEntry, Target
-from proxy.routing.fleet import Choice, Fleet
+from proxy.routing.fleet import Choice
 from proxy.routing.proving import ProvingSink
 from proxy.routing.retries import RetryBudget, may_retry, was_sent
+from proxy.routing.selection import Selector, Wanted
 from proxy.routing.watchdog import Watchdog
 
 
 class Attempts:
     """Brings requests to replicas. retries: how many each engine had.
 
-    safe: the caller said that a request may be done twice; goes_to: told of the engine that it is sent to.
+    safe: the caller said that a request may be done twice; goes_to: told of the engine that it is sent to; wanted: what replicas
+    are chosen by, and learns which one was.
     """
 
-    def __init__(self, fleet: Fleet, watchdog: Watchdog) -> None:
-        self._fleet = fleet
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._selector = Selector()
         self._watchdog = watchdog
         self._budgets: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
         self.retries: defaultdict[str, int] = defaultdict(int)
@@ -37,14 +39,16 @@ class Attempts:
         sink: Sink,
         outcome: RelayOutcome,
         goes_to: Callable[[str], None],
+        wanted: Wanted,
         *,
         safe: bool = False,
     ) -> None:
         """Pass bytes through. Raises BackendError only before the first byte went out."""
+        outcome.began = wanted.begun
         self._budgets[entry.engine].seen += 1
         failed: BackendError | None = None
         while True:
-            choice = await self._next(entry, choices, failed)
+            choice = await self._next(entry, choices, wanted, failed)
             asked = ask(choice.target)
             relay = choice.replica.relay
             if relay is None or not relay.relays(asked.method, asked.path):
@@ -64,6 +68,7 @@ class Attempts:
         choices: Sequence[Choice],
         request: Request,
         goes_to: Callable[[str], None],
+        wanted: Wanted,
         *,
         safe: bool = False,
     ) -> AsyncGenerator[Event, None]:
@@ -71,13 +76,15 @@ class Attempts:
         self._budgets[entry.engine].seen += 1
         failed: BackendError | None = None
         while True:
-            choice = await self._next(entry, choices, failed)
+            choice = await self._next(entry, choices, wanted, failed)
             begun = False
             goes_to(choice.replica.engine)
             try:
                 async with aclosing(self._run(entry, choice, request)) as events:
                     async for event in events:
-                        begun = True
+                        if not begun:
+                            begun = True
+                            wanted.begun()
                         yield event
                 return
             except BackendError as error:
@@ -87,7 +94,7 @@ class Attempts:
 
     async def tokenize(self, entry: ModelEntry, choices: Sequence[Choice], request: Chat | Complete) -> Tokenized:
         """How a replica's model reads the text. Raises Unsupported where its engine cannot tell."""
-        choice = await self._next(entry, choices, None)
+        choice = await self._next(entry, choices, Wanted(), None)
         backend = choice.replica.backend
         if not isinstance(backend, Tokenizing):
             raise Unsupported(f"The engine behind `{entry.name}` does not show its tokens.", param="model")
@@ -136,7 +143,9 @@ class Attempts:
             raise
         self._watchdog.ended(choice, ticket, None)
 
-    async def _next(self, entry: ModelEntry, choices: Sequence[Choice], failed: BackendError | None) -> Choice:
+    async def _next(
+        self, entry: ModelEntry, choices: Sequence[Choice], wanted: Wanted, failed: BackendError | None
+    ) -> Choice:
         """Where to go next. Raises Unavailable where nobody can serve; after a failure, that failure."""
         try:
             able = await self._watchdog.able(entry, choices, again=failed is not None)
@@ -144,7 +153,7 @@ class Attempts:
             if failed is None:
                 raise
             raise failed from failed.__cause__
-        return self._fleet.choose(able)
+        return self._selector.choose(entry, able, wanted, asyncio.get_running_loop().time())
 
     def _may_go_on(self, choice: Choice, error: BackendError, *, safe: bool) -> bool:
         """Whether this failure may be made up for elsewhere; one that an engine has seen is counted."""

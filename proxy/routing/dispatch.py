@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from backends.base import RelayOutcome, RelayRequest, Sink, Tokenizing
 from backends.errors import Unavailable, Unsupported
-from backends.types import Chat, Complete, Event, Request, Task, Tokenized, Usage
+from backends.types import Chat, Complete, Event, JsonObject, Request, Task, Tokenized, Usage
 from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
@@ -19,6 +19,7 @@ from proxy.routing.attempts import Attempts
 from proxy.routing.fleet import Choice, Fleet
 from proxy.routing.lines import Rules
 from proxy.routing.router import Router
+from proxy.routing.selection import Wanted
 from proxy.routing.traffic import Traffic
 from proxy.routing.watchdog import Watchdog
 
@@ -43,7 +44,7 @@ class Dispatcher:
         self._traffic = traffic
         self.fleet = Fleet(engines, router.registry)
         self.watchdog = Watchdog(self.fleet)
-        self.attempts = Attempts(self.fleet, self.watchdog)
+        self.attempts = Attempts(self.watchdog)
         self._admission = Admission(rules, metrics, self.fleet.usable)
         self._admission.serve_from(router.registry)
 
@@ -84,29 +85,40 @@ class Dispatcher:
         able = [_relays(choice, method, path) for choice in self.fleet.candidates(entry)]
         return bool(able) and (all(able) if everywhere else any(able))
 
-    async def relay(self, entry: ModelEntry, ask: Callable[[Target], RelayRequest], sink: Sink, call: Call) -> None:
+    async def relay(
+        self,
+        entry: ModelEntry,
+        ask: Callable[[Target], RelayRequest],
+        sink: Sink,
+        call: Call,
+        prompt: JsonObject | None = None,
+    ) -> None:
         """Pass bytes through. Raises BackendError only before the first byte went out.
 
-        ask: the request as an engine is to see it.
+        ask: the request as an engine is to see it; prompt: its parsed body, by which replicas are chosen.
         """
         call.relayed = outcome = RelayOutcome()
-        self._traffic.enter(call.model, call.engine)
+        model, engine = call.model, call.engine
+        wanted = Wanted(prompt, call.session)
+        self._traffic.enter(model, engine)
         try:
             async with self._admission.admit(entry, call) as slot:
                 choices = self._open(self._current(entry), slot)
-                await self.attempts.relay(entry, choices, ask, sink, outcome, slot.goes_to, safe=call.safe)
+                await self.attempts.relay(entry, choices, ask, sink, outcome, slot.goes_to, wanted, safe=call.safe)
         finally:
-            self._traffic.leave(call.model, call.engine)
+            self._traffic.leave(model, engine)
+            _note(wanted, call)
 
     async def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         """Serve a request as events; closing the stream stops the work. Raises BackendError."""
-        model = call.model or entry.name
-        self._traffic.enter(model, entry.engine)
+        model, engine = call.model or entry.name, entry.engine
+        wanted = Wanted(request, call.session)
+        self._traffic.enter(model, engine)
         try:
             async with (
                 self._admission.admit(entry, call) as slot,
                 self._lifecycle.use(entry := self._current(entry)),
-                aclosing(self._events(entry, request, slot, call)) as events,
+                aclosing(self._events(entry, request, slot, wanted, call)) as events,
             ):
                 async for event in events:
                     if isinstance(event, Usage):
@@ -114,7 +126,8 @@ class Dispatcher:
                         call.completion_tokens = event.completion_tokens
                     yield event
         finally:
-            self._traffic.leave(model, entry.engine)
+            self._traffic.leave(model, engine)
+            _note(wanted, call)
 
     async def tokenize(self, entry: ModelEntry, request: Chat | Complete, call: Call) -> Tokenized:
         """How the model reads the first prompt, or the conversation. Raises BackendError (Unsupported: its engine cannot tell)."""
@@ -131,11 +144,13 @@ class Dispatcher:
         finally:
             self._traffic.leave(call.model or entry.name, entry.engine)
 
-    def _events(self, entry: ModelEntry, request: Request, slot: Slot, call: Call) -> AsyncGenerator[Event, None]:
+    def _events(
+        self, entry: ModelEntry, request: Request, slot: Slot, wanted: Wanted, call: Call
+    ) -> AsyncGenerator[Event, None]:
         """The answer of the pipeline in this process, or of a replica."""
         if self._engines.remote(entry.engine):
             choices = self._open(entry, slot)
-            return self.attempts.events(entry, choices, request, slot.goes_to, safe=call.safe)
+            return self.attempts.events(entry, choices, request, slot.goes_to, wanted, safe=call.safe)
         return self._engines[entry.engine].run(entry.spec, request)
 
     def _current(self, entry: ModelEntry) -> ModelEntry:
@@ -166,6 +181,13 @@ def engines_of(entry: ModelEntry) -> tuple[str, ...]:
 
 def _drained(entry: ModelEntry) -> Unavailable:
     return Unavailable(f"The engine behind `{entry.name}` is drained: it takes no new requests.", retry_after=5)
+
+
+def _note(wanted: Wanted, call: Call) -> None:
+    """Its request is over: who served it."""
+    wanted.begun()
+    if wanted.chosen is not None:
+        call.engine, call.replica = wanted.chosen.engine, wanted.chosen.name
 
 
 def _relays(choice: Choice, method: str, path: str) -> bool:

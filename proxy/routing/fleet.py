@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -16,6 +16,9 @@ from proxy.lifecycle.engines import Engines, Made
 from proxy.registry.models import ModelEntry, Registry, Target
 from proxy.routing.health import End, ReplicaHealth, State
 from proxy.routing.identity import Identity
+from proxy.routing.policy import number_of
+from proxy.routing.prefixes import BYTES_HELD
+from proxy.routing.standing import MOST_HELD, Standing
 
 log = structlog.get_logger("health")
 
@@ -24,7 +27,7 @@ log = structlog.get_logger("health")
 class Replica:
     """One base URL of an engine. spec: with that URL alone; relay: None where its dialect is not OpenAI's.
 
-    watched: None where nothing is known of its connections; draining: it takes no new requests.
+    watched: None where nothing is known of its connections; draining: it takes no new requests; served: how many it was sent.
     """
 
     name: str
@@ -35,8 +38,10 @@ class Replica:
     relay: Relay | None
     watched: Watched | None
     health: ReplicaHealth
+    standing: Standing
     identity: Identity = field(default_factory=Identity)
     in_flight: int = 0
+    served: int = 0
     draining: bool = False
     looked_at: float = 0.0
     _sent_before_trial: int = 0
@@ -46,6 +51,7 @@ class Replica:
     def serving(self) -> Iterator[None]:
         """A request is with it until the block ends."""
         self.in_flight += 1
+        self.served += 1
         try:
             yield
         finally:
@@ -103,7 +109,6 @@ class Fleet:
         self.drained: set[str] = set()
         self._drained_by_file: frozenset[str] = frozenset()
         self.leaving: dict[Replica, asyncio.Task[None]] = {}
-        self._turn = 0
         self.serve_from(registry)
 
     def serve_from(self, registry: Registry) -> None:
@@ -123,6 +128,9 @@ class Fleet:
             self.drain(engine, draining=engine in registry.drained)
         self._drained_by_file = registry.drained
         self.drained &= {*names}
+        share = registry.prefix_bytes // BYTES_HELD // max(1, len([*self.all()]))
+        for replica in self.all():
+            replica.standing.most = max(1, min(share, MOST_HELD))
         for replica in {*chain(*before.values())} - {*chain(*self._replicas.values())}:
             replica.draining = True
             self.leaving[replica] = asyncio.create_task(self._leave(replica), name=f"close {replica.name}")
@@ -144,6 +152,13 @@ class Fleet:
         else:
             self.drained.discard(engine)
 
+    def renew(self, engine: str) -> None:
+        """An engine has been started: what was known of the one before is no more of use."""
+        for replica in self.replicas(engine):
+            replica.identity.forget()
+            replica.standing.forget()
+            replica.health.renewed(asyncio.get_running_loop().time())
+
     def replicas(self, engine: str) -> tuple[Replica, ...]:
         """The replicas of an engine; none of one in this process."""
         return self._replicas.get(engine, ())
@@ -159,6 +174,7 @@ class Fleet:
             relay=backend if isinstance(backend, Relay) else None,
             watched=backend if isinstance(backend, Watched) else None,
             health=ReplicaHealth(spec.health),
+            standing=Standing(number_of(spec.urls[0])),
             draining=engine in self.drained,
         )
         replica.health.changed = lambda _: _tell(replica)
@@ -184,14 +200,6 @@ class Fleet:
         """Every replica of every engine."""
         return chain(*self._replicas.values())
 
-    def choose(self, candidates: Sequence[Choice]) -> Choice:
-        """The one with least in flight; equals take turns."""
-        if len(candidates) == 1:
-            return candidates[0]
-        self._turn += 1
-        turn = self._turn % len(candidates)
-        return min([*candidates[turn:], *candidates[:turn]], key=lambda choice: choice.replica.in_flight)
-
 
 def _kept(made: Made, before: Iterable[Replica]) -> Replica | None:
     return next((replica for replica in before if replica.backend is made.backend), None)
@@ -208,6 +216,7 @@ def _tell(replica: Replica) -> None:
         fields["next_trial"] = round(report.next_trial, 1)
     if health.state is State.EJECTED:
         replica.identity.forget()
+        replica.standing.forget()
         log.warning("replica", **fields)
     else:
         log.info("replica", **fields)

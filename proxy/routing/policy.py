@@ -11,9 +11,11 @@ from proxy.registry.models import PolicyName
 
 # The constants were chosen in the simulator (tests/sim); docs/routing.md has what they give.
 
-MISSING = 1.5
+MISSING = 2.0
 """What a block of the prompt counts that is not cached: it is computed, and takes the place of another in the cache."""
-BUSY = 2.0
+POPULAR = 8
+"""After so many uses of the prompt's beginning it counts half of that, after twice as many a third: more will come."""
+BUSY = 1.0
 """Blocks to compute that one more request at a replica counts as."""
 FULL = 0.5
 """The same for a cache of which running requests hold half; 9 times as much where they hold nine tenths."""
@@ -35,9 +37,9 @@ class Candidate(NamedTuple):
 
     number: tells it from the others, the same in every proxy; group: its engine; load: requests that it has, as far as is
     known, those that wait counted more; in_flight: those of them that this proxy sent; ahead: blocks of prompts that it was
-    sent and has yet to compute; matched: blocks of this prompt that its cache is thought to hold; kv: the part of its cache
-    that is in use. usable: healthy, and neither draining nor asleep; room: it has the LoRA adapter that is asked for, or can
-    take it now. weight: its engine's share of the requests, None = as the load has it.
+    sent and has yet to compute; matched: blocks of this prompt that its cache is thought to hold; uses: how often it was sent
+    the last of those; kv: the part of its cache that is in use. usable: healthy, and neither draining nor asleep; room: it has
+    the LoRA adapter that is asked for, or can take it now. weight: its engine's share of the requests, None = as the load has it.
     """
 
     number: int
@@ -46,6 +48,7 @@ class Candidate(NamedTuple):
     in_flight: int = 0
     ahead: int = 0
     matched: int = 0
+    uses: int = 0
     kv: float = 0.0
     usable: bool = True
     room: bool = True
@@ -144,7 +147,8 @@ def balanced(candidates: Sequence[Candidate], ask: Ask) -> int:
     """The one with least to do before this request's first token; a session's own while that has hardly more to do.
 
     To do are the prompt's blocks that are not cached there, the blocks of others before it, and a share of each request
-    that it has. A replica that is crowded next to the others gets no more, so that what is cached makes no hot spot.
+    that it has. What is cached makes no hot spot: the more a prompt is used the less it counts where it is cached already, and
+    a replica that is crowded next to the others gets no more.
     """
     loads = [each.load for each in candidates]
     mean = sum(loads) / len(loads)
@@ -152,7 +156,9 @@ def balanced(candidates: Sequence[Candidate], ask: Ask) -> int:
     free = [index for index, load in enumerate(loads) if load <= most]
     if len(free) > WIDE:
         free = [*{*_two(len(free), ask.turn), _least(candidates, ask, lambda each: (-each.matched, each.load))}]
-    to_do = {index: _to_do(candidates[index], ask.blocks) for index in free}
+    uses = max((each.matched, each.uses) for each in candidates)[1]
+    missing = MISSING / (1 + uses / POPULAR)
+    to_do = {index: _to_do(candidates[index], ask.blocks, missing) for index in free}
     least = min(to_do.values())
     if ask.session is not None:
         session = ask.session
@@ -162,10 +168,10 @@ def balanced(candidates: Sequence[Candidate], ask: Ask) -> int:
     return min(free, key=lambda index: (to_do[index], (index - ask.turn) % len(candidates)))
 
 
-def _to_do(candidate: Candidate, blocks: int) -> float:
-    """In blocks of prompts."""
+def _to_do(candidate: Candidate, blocks: int, missing: float) -> float:
+    """In blocks of prompts. missing: what one that is not cached counts."""
     used = min(candidate.kv, 0.999)
-    return MISSING * (blocks - candidate.matched) + candidate.ahead + BUSY * candidate.load + FULL * used / (1.0 - used)
+    return missing * (blocks - candidate.matched) + candidate.ahead + BUSY * candidate.load + FULL * used / (1.0 - used)
 
 
 POLICIES: Mapping[PolicyName, Policy] = {

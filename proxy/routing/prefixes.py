@@ -14,8 +14,8 @@ BLOCK = 256
 """Bytes of a block; about 64 tokens of English."""
 MOST_BLOCKS = 256
 """Blocks of a prompt that are looked at."""
-BYTES_PER_BLOCK = 192
-"""What a block costs in memory: its hash, and its place in an ordered dictionary."""
+BYTES_HELD = 256
+"""What a block that is remembered costs in memory at most: its hash, and its place in an ordered dictionary."""
 
 _DEPTH = 8  # of content in lists and objects that is looked at
 
@@ -37,13 +37,12 @@ def blocks_of(prompt: JsonObject | Chat | Complete, seed: str = "") -> Blocks:
 
 
 class Prefixes:
-    """The blocks that a replica was sent lately, as far as its cache may still hold them. limit: blocks, at least one."""
+    """The blocks that a replica was sent lately, as far as its cache may still hold them."""
 
-    __slots__ = ("_held", "limit")
+    __slots__ = ("_held",)
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._held: OrderedDict[int, None] = OrderedDict()
+    def __init__(self) -> None:
+        self._held: OrderedDict[int, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -56,13 +55,20 @@ class Prefixes:
                 return number
         return len(blocks)
 
-    def add(self, blocks: Blocks) -> None:
-        """The replica is sent these. What was sent longest ago makes room; of a prompt its end goes before its beginning."""
+    def uses(self, block: int) -> int:
+        """How often the replica was sent the block since it is held."""
+        return self._held.get(block, 0)
+
+    def add(self, blocks: Blocks, most: int) -> None:
+        """The replica is sent these, and holds `most` blocks, at least one.
+
+        What was sent longest ago makes room; of a prompt its end goes before its beginning.
+        """
         held = self._held
         for block in reversed(blocks):
-            held[block] = None
+            held[block] = held.get(block, 0) + 1
             held.move_to_end(block)
-        while len(held) > self.limit:
+        while len(held) > most:
             held.popitem(last=False)
 
     def clear(self) -> None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 from backends.base import Gauges
 from proxy.routing.policy import Candidate
-from proxy.routing.prefixes import Blocks, Prefixes
+from proxy.routing.prefixes import BLOCK, Blocks, Prefixes
 
 STALE = 5.0
 """Seconds after which an engine's figures say nothing of now."""
 WAITING = 4.0
 """What a request that waits counts, where one that runs counts 1."""
+TOKEN = 4
+"""Bytes of text that a token is taken for."""
+MOST_HELD = 65_536
+"""Blocks of prompts that are remembered of a replica: 16 MiB of text, about 4 million tokens."""
 ADMITTED = 0.5
 """Seconds before an engine says that nothing waits: what it was sent until then it has begun."""
 
@@ -41,21 +45,25 @@ class Sent:
 
 
 class Standing:
-    """Of one replica. number: tells it from the others, the same in every proxy; blocks: of prompts, that it may have cached."""
+    """Of one replica. number: tells it from the others, the same in every proxy; ahead: blocks that it was sent and has yet to
+    compute; silent: why its engine tells no figures; most: blocks of prompts to remember, whatever its cache has room for.
+    """
 
-    __slots__ = ("_underway", "ahead", "number", "prefixes", "reading")
+    __slots__ = ("_underway", "ahead", "most", "number", "prefixes", "reading", "silent")
 
-    def __init__(self, number: int, blocks: int) -> None:
+    def __init__(self, number: int, most: int = MOST_HELD) -> None:
         self.number = number
-        self.prefixes = Prefixes(blocks)
+        self.most = most
+        self.prefixes = Prefixes()
         self.reading: Reading | None = None
+        self.silent: str | None = None
         self.ahead = 0
         self._underway: dict[Sent, None] = {}
 
     def send(self, blocks: Blocks, now: float) -> Sent:
         """A request with this prompt goes there."""
         sent = Sent(self, len(blocks) - self.prefixes.matched(blocks), now)
-        self.prefixes.add(blocks)
+        self.prefixes.add(blocks, self._held())
         self.ahead += sent.blocks
         self._underway[sent] = None
         return sent
@@ -69,9 +77,19 @@ class Standing:
     def read(self, gauges: Gauges, now: float, in_flight: int) -> None:
         """What the engine says now. Where nothing waits, what it was sent before has begun, though nobody saw its first token."""
         self.reading = Reading(gauges, now, in_flight)
+        self.silent = None
         if not gauges.waiting:
             for sent in [each for each in self._underway if each.at <= now - ADMITTED]:
                 self.done(sent)
+
+    def _held(self) -> int:
+        """How many blocks of prompts its cache may have: as many as it says that it has room for."""
+        told = None if self.reading is None else self.reading.gauges.cache_tokens
+        return self.most if told is None else min(self.most, max(1, told * TOKEN // BLOCK))
+
+    def forget(self) -> None:
+        """The engine was started anew, or slept: its cache is empty."""
+        self.prefixes.clear()
 
     def candidate(
         self,
@@ -91,8 +109,11 @@ class Standing:
             reading = None
         used = (reading.gauges.kv or 0.0) if reading is not None else 0.0
         matched = self.prefixes.matched(blocks) if blocks else 0
+        uses = self.prefixes.uses(blocks[matched - 1]) if matched else 0
         busy = load(in_flight, reading)
-        return Candidate(self.number, group, busy, in_flight, self.ahead, matched, used, usable, room, priority, weight)
+        return Candidate(
+            self.number, group, busy, in_flight, self.ahead, matched, uses, used, usable, room, priority, weight
+        )
 
 
 def load(in_flight: int, reading: Reading | None) -> float:
