@@ -61,6 +61,8 @@ class ModelEntry:
 
 def at(entry: ModelEntry, target: Target) -> ModelEntry:
     """The model as one of its engines serves it, and no other."""
+    if not entry.targets:
+        return entry
     return replace(entry, engine=target.engine, spec=target.spec, targets=(), fallbacks=())
 
 
