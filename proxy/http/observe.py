@@ -16,6 +16,9 @@ from proxy.observability.metrics import Metrics
 SERVER = "switchboard"
 """Without this, aiohttp tells its version and Python's."""
 
+SESSION = "X-Session-ID"
+"""vLLM's name for it: requests that say the same go to the same replica, as far as that is good for them."""
+
 CALL = web.RequestKey("call", Call)
 
 
@@ -26,6 +29,7 @@ def observe(dialect_of: DialectOf, metrics: Metrics, log: AccessLog) -> Middlewa
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         call = Call(request_id(request.headers.get(HEADER)), request.method, request.path)
         call.contract = dialect_of(request.path).name
+        call.session = request.headers.get(SESSION)
         request[CALL] = call
         try:
             response = await handler(request)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from backends.base import RelayRequest
+from backends.types import JsonObject
 from proxy.contracts.openai.errors import backend_error_frame
 from proxy.http.forward import forwarded_headers
 from proxy.http.observe import CALL
@@ -25,10 +26,12 @@ async def pass_on(
     stream: bool,
     terminal: tuple[bytes, ...],
     choices: int = 0,
+    prompt: JsonObject | None = None,
     told: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     """The engine's answer. named: the body, with a model's name as its engine says it; terminal: what a complete stream ends
-    with; choices: how many were asked for, each of which says why it ends; told: headers of our own beside the engine's.
+    with; choices: how many were asked for, each of which says why it ends; prompt: the body, parsed, where it has one; told:
+    headers of our own beside the engine's.
     """
     call = request[CALL]
     sink = ClientSink(request, call.request_id, told or {})
@@ -47,5 +50,5 @@ async def pass_on(
             error_event=backend_error_frame,
         )
 
-    await request.app[DISPATCHER].relay(entry, ask, sink, call)
+    await request.app[DISPATCHER].relay(entry, ask, sink, call, prompt)
     return SplicedResponse(sink)

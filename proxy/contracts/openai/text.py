@@ -92,7 +92,16 @@ def _resolve(request: web.Request, data: JsonObject) -> ModelEntry:
         raise ApiError(ErrorCode.INVALID, "`model` must be a string.", param="model")
     if "service_tier" in data:
         take_tier(request, data)
-    return request.app[DISPATCHER].resolve(name, "text", request[CALL])
+    call = request[CALL]
+    if call.session is None:
+        call.session = _session(data)
+    return request.app[DISPATCHER].resolve(name, "text", call)
+
+
+def _session(data: JsonObject) -> str | None:
+    """What the caller says that belongs together: OpenAI's field for it, or vLLM's."""
+    key = data.get("prompt_cache_key") or data.get("session_id")
+    return key if isinstance(key, str) else None
 
 
 def _require(data: JsonObject, field: str, kinds: type | tuple[type, ...]) -> None:
@@ -116,7 +125,9 @@ async def _pass_on(
 
     choices = _choices(data) if terminal is DONE_MARK else 0
     stream = data.get("stream") is True
-    return await pass_on(request, entry, named, stream=stream, terminal=terminal, choices=choices, told=told)
+    return await pass_on(
+        request, entry, named, stream=stream, terminal=terminal, choices=choices, prompt=data, told=told
+    )
 
 
 def _choices(data: JsonObject) -> int:
