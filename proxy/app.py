@@ -59,6 +59,7 @@ from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
 from proxy.registry.rows import gone
 from proxy.routing.dispatch import Dispatcher
+from proxy.routing.figures import show_fleet
 from proxy.routing.lines import queue_rules
 from proxy.routing.maintenance import Maintenance
 from proxy.routing.reload import Reloader
@@ -119,7 +120,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[LIFECYCLE] = lifecycle
     app[DISPATCHER] = dispatcher
     app[MAINTENANCE] = Maintenance(dispatcher.fleet, engines, lifecycle, lambda: dispatcher.router.registry)
-    app[RELOADER] = Reloader(settings, registry, engines, lifecycle, live)
+    app[RELOADER] = Reloader(settings, registry, engines, lifecycle, live, metrics)
     app[TOKENIZE_INPUTS] = tgi.tokenize
     app[REGISTRY] = live
     app[SESSIONS] = Sessions(
@@ -133,6 +134,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
     _tell_of_sessions(app, place)
     app[CHATS] = Chats(Stored(database, CHAT_STORE))
+    show_fleet(metrics, dispatcher.fleet)
     metrics.watch("switchboard_listeners", "WebSockets that hear events.", lambda: events.listeners)
     metrics.watch("switchboard_caption_streams", "Audio streams captioned live.", lambda: app[CAPTIONER].streams)
     for contract in CONTRACTS:

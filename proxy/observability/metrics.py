@@ -99,6 +99,12 @@ class Metrics:
             (*by_model, "reason"),
             registry=self.registry,
         )
+        self._reloads = Counter(
+            "switchboard_reloads_total",
+            "Reloads of the configuration, by outcome: reloaded, unchanged, refused.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.watch_all("switchboard_in_flight", "Requests being served, or waiting for it.", by_model, in_flight.items)
         self._series: dict[_SeriesKey, _Series] = {}
 
@@ -133,6 +139,10 @@ class Metrics:
     def shed(self, call: Call, reason: str) -> None:
         """Count a call that was sent away."""
         self._shed.labels(call.model, call.engine, reason).inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a reload of the configuration."""
+        self._reloads.labels(outcome).inc()
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -12,6 +12,7 @@ import structlog
 from proxy.lifecycle.engines import Engines, Made
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.preloading import preload, preloaded
+from proxy.observability.metrics import Metrics
 from proxy.registry.config import ConfigError, configuration, load_registry
 from proxy.registry.diff import Diff, diff
 from proxy.registry.live import LiveRegistry, talking
@@ -38,12 +39,14 @@ class Reloader:
         engines: Engines,
         lifecycle: LifecycleManager,
         live: LiveRegistry,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._engines = engines
         self._lifecycle = lifecycle
         self._live = live
+        self._metrics = metrics
         self._turn = asyncio.Lock()
         self._exchanges: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,6 +63,7 @@ class Reloader:
                 prepared = await asyncio.to_thread(self._prepare)
             except ConfigError as error:
                 self._log.error("configuration refused, the old one stays", error=str(error))
+                self._metrics.reloaded("refused")
                 raise
             # From here on nothing is waited for: no request sees a part of it.
             before, self._registry = self._registry, prepared.registry
@@ -73,6 +77,7 @@ class Reloader:
             settling = self._spawn(self._lifecycle.settle(), "settle engines")
             self._spawn(self._preload(prepared.registry, settling), "preload")
         found = diff(before, prepared.registry)
+        self._metrics.reloaded("reloaded" if found else "unchanged")
         self._log.info("configuration reloaded", changes=found.words())
         return found
 

@@ -10,9 +10,13 @@ import subprocess
 import pytest
 import yaml
 
+from backends.base import EngineSpec, ModelSpec
+from proxy.app import build_app
 from proxy.contracts.ops import CONTRACT
+from proxy.keys import METRICS, TRAFFIC
 from proxy.observability.call import Call
-from proxy.observability.metrics import Metrics
+from proxy.registry.models import ModelEntry, Registry
+from proxy.settings import Settings
 from tests.docker.stacks import ROOT
 from tests.docker.test_stacks import SERVICES
 
@@ -35,20 +39,34 @@ def expressions() -> list[str]:
     return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
-def test_every_metric_drawn_exists_and_every_metric_of_requests_is_drawn() -> None:
-    metrics = Metrics({("m", "e"): 1})
-    metrics.record(Call("id", "POST", "/", model="m", engine="e", prompt_tokens=1))
-    ours = set(re.findall(r"^(switchboard_\w+)\{", metrics.render().decode(), re.MULTILINE))
+async def rendered() -> str:
+    """The metrics of a door with something in each."""
+    registry = Registry(
+        engines={"e": EngineSpec(name="e", kind="vllm", urls=("http://127.0.0.1:9",))},
+        models=(ModelEntry(name="m", engine="e", spec=ModelSpec(source="m"), task="text"),),
+        limits={"e": 1},
+    )
+    app = build_app(Settings(), registry)
+    metrics, call = app[METRICS], Call("id", "POST", "/", model="m", engine="e", prompt_tokens=1)
+    app[TRAFFIC].in_flight["m", "e"] += 1
+    metrics.record(call)
+    metrics.waited(call)
+    metrics.shed(call, "full")
+    metrics.reloaded("reloaded")
+    return metrics.render().decode()
+
+
+async def test_every_metric_drawn_exists_and_every_metric_is_drawn() -> None:
+    # Nobody waits here, and only who waits is shown.
+    ours = set(re.findall(r"^(switchboard_\w+)[{ ]", await rendered(), re.MULTILINE)) | {"switchboard_waiting"}
     drawn = {name for expression in expressions() for name in METRIC.findall(expression)}
     assert drawn <= ours | ENGINES
     families = {re.sub("_(bucket|sum|count)$", "", name) for name in ours if not name.endswith("_created")}
     assert families == {re.sub("_bucket$", "", name) for name in drawn - ENGINES}
 
 
-def test_every_label_drawn_is_one_of_the_metrics() -> None:
-    metrics = Metrics({("m", "e"): 1})
-    metrics.record(Call("id", "POST", "/", model="m", engine="e", prompt_tokens=1))
-    ours = set(re.findall(r"[{,](\w+)=", metrics.render().decode()))
+async def test_every_label_drawn_is_one_of_the_metrics() -> None:
+    ours = set(re.findall(r"[{,](\w+)=", await rendered()))
     legends = [target["legendFormat"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     drawn = {
         label.strip()

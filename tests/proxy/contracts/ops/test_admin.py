@@ -94,6 +94,11 @@ async def listed(http: ClientSession, door: str, name: str) -> JsonObject:
         return next(each for each in (await answer.json())["engines"] if each["name"] == name)
 
 
+async def metrics(http: ClientSession, door: str) -> str:
+    async with http.get(f"{door}/metrics") as answer:
+        return await answer.text()
+
+
 async def test_engines_are_listed_with_their_replicas(door: str, http: ClientSession, engine: VllmDouble) -> None:
     gpu = await listed(http, door, "gpu")
     assert (gpu["kind"], gpu["models"], gpu["draining"]) == ("vllm", ["m"], False)
@@ -125,6 +130,7 @@ async def test_a_drained_engine_gets_nothing_and_comes_back(door: str, http: Cli
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
         assert "drained" in (await answer.json())["error"]["message"]
     assert (await listed(http, door, "gpu"))["draining"] is True
+    assert 'switchboard_replica_state{engine="gpu",replica="gpu#1",state="draining"} 1.0' in await metrics(http, door)
     status, told = await post(http, f"{door}/admin/engines/gpu/undrain")
     assert (status, told["draining"]) == (200, False)
     async with http.post(f"{door}/v1/chat/completions", json=CHAT) as answer:
@@ -166,6 +172,9 @@ async def test_a_reload_tells_what_changed(
         "defaults": {"added": ["text"]},
     }
     assert told["needs_restart"] == ["SWITCHBOARD_CONFIG"]
+    figures = await metrics(http, door)
+    for outcome in ("reloaded", "unchanged"):
+        assert f'switchboard_reloads_total{{outcome="{outcome}"}} 1.0' in figures
     async with http.post(f"{door}/v1/chat/completions", json={**CHAT, "model": "n"}) as answer:
         assert answer.status == 200
     assert (len(engine.requests), len(other.requests)) == (0, 1)
