@@ -1,22 +1,12 @@
-"""How much of the disk models take: the hub's cache and our own conversions."""
+"""How much of the disk models take."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 MB = 1e6
-
-
-def hub_cache(environment: Mapping[str, str]) -> Path:
-    """Where the hub's client keeps what it downloads, found as it does: its import costs more than this is worth."""
-    if own := environment.get("HF_HUB_CACHE"):
-        return Path(own).expanduser()
-    if home := environment.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    cache = environment.get("XDG_CACHE_HOME")
-    return (Path(cache).expanduser() if cache else Path.home() / ".cache") / "huggingface" / "hub"
 
 
 def used_mb(directories: Iterable[Path]) -> float:

@@ -41,12 +41,12 @@ NOBODY = Family()
 class SpeechFacts:
     """A speech model. parameters, checkpoint_mb: 0 = not known; wer: percent of words wrong; rtfx: seconds of audio per second.
 
-    relative_speed: Whisper large = 1. shipped: there only where it is configured.
+    provider: None = not known; relative_speed: Whisper large = 1. shipped: there only where it is configured.
     """
 
     model_id: str
     display_name: str
-    provider: SpeechProvider = "openai"
+    provider: SpeechProvider | None = None
     languages: tuple[str, ...] = ()
     parameters: int = 0
     checkpoint_mb: float = 0
@@ -86,10 +86,10 @@ class SpeechFacts:
         return self.speed >= REAL_TIME_SPEED
 
     @property
-    def size(self) -> Literal["tiny", "small", "medium", "large"]:
-        """By parameters: tiny below 50 million, small below 300, medium below 900; what is not known is no smaller than large."""
+    def size(self) -> Literal["tiny", "small", "medium", "large"] | None:
+        """By parameters: tiny below 50 million, small below 300, medium below 900; None = not known."""
         if not self.parameters:
-            return "large"
+            return None
         steps: tuple[tuple[int, Literal["tiny", "small", "medium"]], ...] = (
             (50, "tiny"),
             (300, "small"),
@@ -100,12 +100,14 @@ class SpeechFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranslationFacts:
-    """A translation model. pair: the one that a bilingual model has, None = any two of the family's languages."""
+    """A translation model. provider, architecture: None = not known; pair: the one that a bilingual model has, None = any two of
+    the family's languages.
+    """
 
     model_id: str
     display_name: str
-    provider: TranslationProvider = "facebook"
-    architecture: Architecture = "m2m"
+    provider: TranslationProvider | None = None
+    architecture: Architecture | None = None
     family: Family = NOBODY
     pair: tuple[str, str] | None = None
     parameters: int = 0
@@ -132,10 +134,10 @@ class TranslationFacts:
         return speed_score(LARGEST_TRANSLATION / self.parameters) if self.parameters else UNKNOWN
 
     @property
-    def size(self) -> Literal["small", "medium", "large", "xl"]:
-        """By parameters: small below 500 million, medium below 1000, large below 2000; what is not known counts as xl."""
+    def size(self) -> Literal["small", "medium", "large", "xl"] | None:
+        """By parameters: small below 500 million, medium below 1000, large below 2000; None = not known."""
         if not self.parameters:
-            return "xl"
+            return None
         steps: tuple[tuple[int, Literal["small", "medium", "large"]], ...] = (
             (500, "small"),
             (1000, "medium"),
@@ -236,6 +238,7 @@ def _speech(row: SpeechRow, languages: tuple[str, ...], known: list[tuple[int, f
     return SpeechFacts(
         model_id=row.model_id,
         display_name=row.display_name,
+        provider="openai",
         languages=languages,
         parameters=row.parameters,
         checkpoint_mb=row.checkpoint_mb,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -116,6 +117,14 @@ class Atlas:
             languages = {code: Spoken(language=self.languages[code]) for code in codes}
             self._listed[codes] = Family(MappingProxyType(languages), len(codes) * (len(codes) - 1))
         return self._listed[codes]
+
+    def spoken(self, codes: Iterable[str]) -> Family:
+        """The family of a model's own codes, as far as its languages are here."""
+        known: list[str] = []
+        for own in codes:
+            with suppress(KeyError):
+                known.append(self.find(own).code)
+        return self.listed(tuple(dict.fromkeys(known)))
 
     def _spoken(self, code: str, codes: list[str], spbleu: Mapping[str, float]) -> Spoken:
         scores = [quality_of_spbleu(spbleu[own]) for own in codes if own in spbleu]

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from backends.errors import BackendError
 from backends.types import Event, Request
-from proxy.errors import from_backend
+from proxy.errors import ApiError, from_backend
 from proxy.http.observe import CALL
 from proxy.keys import DISPATCHER, METRICS
 from proxy.observability.call import CLIENT_GONE, Call
@@ -18,7 +18,7 @@ from proxy.registry.models import ModelEntry
 
 
 async def counted(request: web.Request, entry: ModelEntry, asked: Request) -> AsyncGenerator[Event, None]:
-    """A model's events. Raises BackendError. A look that is given up counts as if its client had left."""
+    """A model's events. Raises BackendError, ApiError. A look that is given up counts as if its client had left."""
     socket = request[CALL]
     call = Call(socket.request_id, socket.method, socket.path, contract=socket.contract, status=500)
     call.model, call.engine = entry.name, entry.engine
@@ -30,6 +30,9 @@ async def counted(request: web.Request, entry: ModelEntry, asked: Request) -> As
         call.status = 200
     except BackendError as error:
         call.status = from_backend(error).status
+        raise
+    except ApiError as error:
+        call.status = error.status
         raise
     except (asyncio.CancelledError, GeneratorExit):
         call.status = CLIENT_GONE

@@ -85,15 +85,16 @@ def asr_models(
 
 
 def asr_model(model: Listed[SpeechFacts], latency_ms: float | None = None) -> JsonObject:
-    """The ASRModelInfo; scores are 0 and benchmarks absent where nothing was measured."""
+    """The ASRModelInfo. What nobody measured is 0 where it is a number, and absent where it is a word or may be."""
     facts = model.facts
+    sized = facts.parameters > 0
     requirements: JsonObject = {
-        "min_cpu_cores": facts.cores,
-        "min_ram_mb": ram_mb(facts.memory_mb),
-        "gpu_recommended": facts.cores > MANY_CORES,
+        "min_cpu_cores": facts.cores if sized else 0,
+        "min_ram_mb": ram_mb(facts.memory_mb) if sized else 0,
+        "gpu_recommended": sized and facts.cores > MANY_CORES,
     }
     benchmarks: JsonObject = {} if latency_ms is None else {"latency_ms": latency_ms}
-    if facts.parameters:
+    if sized:
         requirements["gpu_memory_mb"] = facts.gpu_memory_mb
     if facts.wer is not None:
         benchmarks["wer_english"] = round(facts.wer / 100, 4)
@@ -118,7 +119,7 @@ def asr_model(model: Listed[SpeechFacts], latency_ms: float | None = None) -> Js
         },
         "hardware_requirements": requirements,
     }
-    return {**info, "benchmarks": benchmarks} if benchmarks else info
+    return _said({**info, "benchmarks": benchmarks or None})
 
 
 def mt_models(
@@ -135,7 +136,9 @@ def mt_models(
 
 
 def mt_model(facts: TranslationFacts, latency_ms: float | None = None) -> JsonObject:
-    """The MTModelInfo. All translate sentence by sentence, and none says how sure it is."""
+    """The MTModelInfo, with what nobody measured as in asr_model. All translate sentence by sentence, and none says how sure
+    it is.
+    """
     info: JsonObject = {
         "model_id": facts.model_id,
         "display_name": facts.display_name,
@@ -158,4 +161,9 @@ def mt_model(facts: TranslationFacts, latency_ms: float | None = None) -> JsonOb
     bleu = facts.spbleu if facts.spbleu is not None else facts.tatoeba_bleu
     known: JsonObject = {"bleu_score": bleu, "latency_ms": latency_ms}
     benchmarks: JsonObject = {name: value for name, value in known.items() if value is not None}
-    return {**info, "benchmarks": benchmarks} if benchmarks else info
+    return _said({**info, "benchmarks": benchmarks or None})
+
+
+def _said(info: JsonObject) -> JsonObject:
+    """Without what is not known."""
+    return {name: value for name, value in info.items() if value is not None}

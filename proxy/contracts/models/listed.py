@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from backends.base import EngineSpec
 from backends.types import Task
 from proxy.registry.catalog import Catalog, SpeechFacts, TranslationFacts
-from proxy.registry.catalog_files import Architecture
+from proxy.registry.catalog_files import Architecture, SpeechProvider, TranslationProvider
 from proxy.registry.catalog_local import read_local
 from proxy.registry.models import ModelEntry, Registry
 
-ARCHITECTURES: Mapping[str, Architecture] = {"marian": "opus-mt", "mbart": "mbart", "m2m_100": "m2m"}
+Maker: TypeAlias = "tuple[TranslationProvider, Architecture]"
+# Who made an architecture counts as the provider of what others trained of it.
+ARCHITECTURES: Mapping[str, Maker] = {
+    "marian": ("opus", "opus-mt"),
+    "mbart": ("facebook", "mbart"),
+    "m2m_100": ("facebook", "m2m"),
+}
+NLLB: Maker = ("facebook", "nllb")
+SPEECH_PUBLISHERS: Mapping[str, SpeechProvider] = {
+    "openai": "openai",
+    "facebook": "facebook",
+    "microsoft": "microsoft",
+    "google": "google",
+}
+TRANSLATION_PUBLISHERS: Mapping[str, TranslationProvider] = {
+    "facebook": "facebook",
+    "google": "google",
+    "microsoft": "microsoft",
+    "Helsinki-NLP": "opus",
+}
 
 F = TypeVar("F", SpeechFacts, TranslationFacts)
 
@@ -59,10 +78,11 @@ def _facts(entry: ModelEntry, known: Mapping[str, F]) -> F | None:
 
 
 def _own_speech(entry: ModelEntry, catalog: Catalog) -> SpeechFacts:
-    found = read_local(entry.spec.source)
+    found = read_local(entry.spec.source, entry.spec.revision)
     return SpeechFacts(
         model_id=entry.name,
         display_name=entry.name,
+        provider=SPEECH_PUBLISHERS.get(_publisher(entry)) or ("openai" if found.kind == "whisper" else None),
         languages=found.languages,
         parameters=found.parameters,
         checkpoint_mb=found.checkpoint_mb,
@@ -71,15 +91,21 @@ def _own_speech(entry: ModelEntry, catalog: Catalog) -> SpeechFacts:
 
 
 def _own_translation(entry: ModelEntry, catalog: Catalog) -> TranslationFacts:
-    found = read_local(entry.spec.source)
+    found = read_local(entry.spec.source, entry.spec.revision)
     pair = found.pair if found.pair and set(found.pair) <= set(catalog.atlas.languages) else None
+    made = NLLB if found.kind == "m2m_100" and found.tokenizer.startswith("Nllb") else ARCHITECTURES.get(found.kind)
     return TranslationFacts(
         model_id=entry.name,
         display_name=entry.name,
-        provider="opus" if found.kind == "marian" else "facebook",
-        architecture=ARCHITECTURES.get(found.kind, "m2m"),
-        family=catalog.atlas.listed(pair or ()),
+        provider=TRANSLATION_PUBLISHERS.get(_publisher(entry)) or (made[0] if made else None),
+        architecture=made[1] if made else None,
+        family=catalog.atlas.listed(pair) if pair else catalog.atlas.spoken(found.codes),
         pair=pair,
         parameters=found.parameters,
         checkpoint_mb=found.checkpoint_mb,
     )
+
+
+def _publisher(entry: ModelEntry) -> str:
+    """Whose a model of the hub is; nobody's where it is a directory."""
+    return entry.spec.source.partition("/")[0]

@@ -1,4 +1,4 @@
-"""The interfaces of the models API as JSON schemas, for the OpenAPI document."""
+"""The interfaces of the models API as JSON schemas, for the OpenAPI document; what may be unknown may be absent."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ ASR_MODEL = record(
     {
         "model_id": text(),
         "display_name": text(),
-        "provider": one_of("openai", "facebook", "microsoft", "google"),
         "languages": many(text()),
-        "size_category": one_of("tiny", "small", "medium", "large"),
         "size_mb": NUMBER,
         "quality_score": SCORE,
         "speed_score": SCORE,
@@ -34,7 +32,11 @@ ASR_MODEL = record(
             {"min_cpu_cores": NUMBER, "min_ram_mb": NUMBER, "gpu_recommended": FLAG}, {"gpu_memory_mb": NUMBER}
         ),
     },
-    {"benchmarks": record({}, {"wer_english": NUMBER, "rtf": NUMBER, "latency_ms": NUMBER})},
+    {
+        "provider": one_of("openai", "facebook", "microsoft", "google"),
+        "size_category": one_of("tiny", "small", "medium", "large"),
+        "benchmarks": record({}, {"wer_english": NUMBER, "rtf": NUMBER, "latency_ms": NUMBER}),
+    },
 )
 
 ASR_MODELS = record(
@@ -57,9 +59,6 @@ MT_MODEL = record(
     {
         "model_id": text(),
         "display_name": text(),
-        "provider": one_of("facebook", "google", "microsoft", "opus"),
-        "architecture": one_of("nllb", "m2m", "mbart", "opus-mt"),
-        "size_category": one_of("small", "medium", "large", "xl"),
         "size_mb": NUMBER,
         "quality_score": SCORE,
         "speed_score": SCORE,
@@ -70,7 +69,12 @@ MT_MODEL = record(
             {"zero_shot": FLAG, "document_level": FLAG, "domain_adaptation": FLAG, "confidence_scores": FLAG}
         ),
     },
-    {"benchmarks": record({}, {"bleu_score": NUMBER, "latency_ms": NUMBER, "throughput_chars_per_sec": NUMBER})},
+    {
+        "provider": one_of("facebook", "google", "microsoft", "opus"),
+        "architecture": one_of("nllb", "m2m", "mbart", "opus-mt"),
+        "size_category": one_of("small", "medium", "large", "xl"),
+        "benchmarks": record({}, {"bleu_score": NUMBER, "latency_ms": NUMBER, "throughput_chars_per_sec": NUMBER}),
+    },
 )
 
 MT_MODELS = record({"models": many(MT_MODEL), "default_model": text(), "language_pairs": many(PAIR)})

@@ -13,10 +13,11 @@ import orjson
 import psutil
 from aiohttp import web
 
+from backends.inprocess.cache import hub_cache
 from backends.types import Json, JsonObject, Task
 from proxy.contracts.models.sessions import timestamp
 from proxy.keys import DISPATCHER, LIFECYCLE, SETTINGS
-from proxy.lifecycle.disk import hub_cache, used_mb
+from proxy.lifecycle.disk import used_mb
 from proxy.lifecycle.figures import Summary
 from proxy.lifecycle.memory import Room, read_room
 from proxy.lifecycle.places import Place, Verdict

@@ -257,7 +257,17 @@ async def test_paths_and_methods_that_are_not_there_answer_in_the_contracts_shap
     assert body["error"]["code"] == "METHOD_NOT_ALLOWED"
 
 
-async def test_models_that_the_catalog_does_not_know_are_looked_into() -> None:
+async def test_models_that_the_catalog_does_not_know_are_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--someone--tuned" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    (snapshot / "config.json").write_text('{"model_type": "m2m_100"}')
+    codes = {"additional_special_tokens": ["deu_Latn", "fra_Latn", "tlh_Latn", "<mask>"]}
+    (snapshot / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "NllbTokenizer", **codes}))
     nano = NANO.parent
     engines = {
         "whisper": EngineSpec(name="whisper", kind="whisper", diarization_model="pyannote/some-pipeline"),
@@ -267,19 +277,37 @@ async def test_models_that_the_catalog_does_not_know_are_looked_into() -> None:
     entries = (
         ModelEntry(name="mine", engine="whisper", spec=ModelSpec(source=str(nano / "whisper")), task="transcription"),
         ModelEntry(name="far", engine="vllm", spec=ModelSpec(source="openai/whisper-small"), task="transcription"),
+        ModelEntry(name="new", engine="vllm", spec=ModelSpec(source="google/not-yet"), task="transcription"),
+        ModelEntry(name="dark", engine="vllm", spec=ModelSpec(source="dark"), task="transcription"),
         ModelEntry(name="ours", engine="translation", spec=ModelSpec(source="someone/else"), task="translation"),
+        ModelEntry(name="tuned", engine="translation", spec=ModelSpec(source="someone/tuned"), task="translation"),
     )
     async with serve_app(Registry(engines=engines, models=entries, defaults={"transcription": "mine"})) as url:
         speech, translation = await get(url, "/api/models/asr"), await get(url, "/api/models/mt")
-    conforms("models", "ASRModelsResponse", speech)
-    conforms("models", "MTModelsResponse", translation)
     models = by_id(speech["models"])
     mine = models["mine"]
     assert (mine["size_category"], mine["size_mb"], mine["quality_score"]) == ("tiny", 4.0, 0)
-    assert mine["features"]["diarization"]
+    assert mine["features"]["diarization"] and mine["provider"] == "openai"
     far = models["far"]
     assert (far["quality_score"], far["features"]["timestamps"]) == (86, False)
     assert "nano-whisper" not in models
+    assert (models["new"]["provider"], "size_category" in models["new"]) == ("google", False)
+    # Of a model of which nobody knows anything nothing is said, but for numbers that must be there.
+    dark = models["dark"]
+    assert not {"provider", "size_category", "benchmarks"} & set(dark)
+    assert (dark["size_mb"], dark["memory_requirement_mb"], dark["quality_score"], dark["speed_score"]) == (0, 0, 0, 0)
+    assert dark["hardware_requirements"] == {"min_cpu_cores": 0, "min_ram_mb": 0, "gpu_recommended": False}
     unknown = by_id(translation["models"])["ours"]
+    assert not {"provider", "architecture", "size_category"} & set(unknown)
     assert (unknown["supported_languages"], unknown["language_pairs_count"]) == ([], 0)
+    tuned = by_id(translation["models"])["tuned"]
+    assert (tuned["provider"], tuned["architecture"]) == ("facebook", "nllb")
+    assert (tuned["supported_languages"], tuned["language_pairs_count"]) == (["de", "fr"], 2)
     assert translation["default_model"] == ""
+    for body, names, interface in (
+        (speech, ("new", "dark"), "ASRModelsResponse"),
+        (translation, ("ours", "tuned"), "MTModelsResponse"),
+    ):
+        conforms(
+            "models", interface, {**body, "models": [each for each in body["models"] if each["model_id"] not in names]}
+        )

@@ -9,7 +9,7 @@ import psutil
 import pynvml
 import pytest
 
-from proxy.lifecycle.disk import hub_cache, used_mb
+from proxy.lifecycle.disk import used_mb
 from proxy.lifecycle.gpu import Gpu, read_gpu
 from proxy.lifecycle.memory import Room, read_room
 
@@ -142,10 +142,3 @@ def test_files_are_counted_once_however_many_names_they_have(tmp_path: Path) -> 
     (blobs / "y").hardlink_to(blobs / "x")
     (tmp_path / "link").symlink_to(blobs / "x")
     assert used_mb([tmp_path, blobs, tmp_path / "nowhere"]) == pytest.approx(4.0, abs=0.1)
-
-
-def test_the_hubs_cache_is_where_its_client_keeps_it() -> None:
-    assert hub_cache({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
-    assert hub_cache({"HF_HOME": "/h"}) == Path("/h/hub")
-    assert hub_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
-    assert hub_cache({}) == Path.home() / ".cache" / "huggingface" / "hub"

@@ -36,6 +36,25 @@ def test_a_marian_names_its_pair_and_a_whisper_its_languages(tmp_path: Path) -> 
     assert read_local(str(tmp_path)).languages == ("en",)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "codes"),
+    [
+        (["<s>", "__de__", "__ilo__"], ("de", "ilo")),
+        (["deu_Latn", "zho_Hans", "<mask>"], ("deu_Latn", "zho_Hans")),
+        (["en_XX", "de_DE"], ("en_XX", "de_DE")),
+        ([3, None, "<pad>"], ()),
+        ("__de__", ()),
+    ],
+)
+def test_a_tokenizer_marks_the_languages_of_a_translator(
+    tokens: object, codes: tuple[str, ...], tmp_path: Path
+) -> None:
+    text = json.dumps({"additional_special_tokens": tokens, "tokenizer_class": "NllbTokenizer"})
+    (tmp_path / "tokenizer_config.json").write_text(text)
+    facts = read_local(str(tmp_path))
+    assert (facts.codes, facts.tokenizer) == (codes, "NllbTokenizer")
+
+
 @pytest.mark.parametrize("source", ["openai/whisper-tiny", "", "/there/is/nothing/here"])
 def test_what_is_no_directory_says_nothing(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
