@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from proxy.observability.call import Call
@@ -31,21 +31,27 @@ class _Series:
 
 
 class _Read(Collector):
-    """A gauge with labels, read from its owner at each scrape instead of being told twice a request."""
+    """A gauge, or a counter, with labels, read from its owner at each scrape instead of being told twice a request."""
 
     def __init__(
-        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+        self,
+        family: type[GaugeMetricFamily | CounterMetricFamily],
+        name: str,
+        what: str,
+        labels: Sequence[str],
+        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]],
     ) -> None:
+        self._family = family
         self._name = name
         self._what = what
         self._labels = labels
         self._read = read
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        gauge = GaugeMetricFamily(self._name, self._what, labels=self._labels)
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily]:
+        family = self._family(self._name, self._what, labels=self._labels)
         for labels, value in self._read():
-            gauge.add_metric(labels, value)
-        yield gauge
+            family.add_metric(labels, value)
+        yield family
 
 
 class Metrics:
@@ -130,7 +136,13 @@ class Metrics:
         self, name: str, what: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
     ) -> None:
         """Show figures by labels, asked of their owner at each scrape."""
-        self.registry.register(_Read(name, what, labels, read))
+        self.registry.register(_Read(GaugeMetricFamily, name, what, labels, read))
+
+    def count_all(
+        self, name: str, what: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+    ) -> None:
+        """Show figures that only grow, likewise."""
+        self.registry.register(_Read(CounterMetricFamily, name, what, labels, read))
 
     def waited(self, call: Call) -> None:
         """Count a call that got a slot after it had waited."""

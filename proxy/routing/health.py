@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -73,6 +74,7 @@ class ReplicaHealth:
         "_tried",
         "_until",
         "changed",
+        "ejections",
         "epoch",
         "kind",
         "reason",
@@ -88,6 +90,7 @@ class ReplicaHealth:
         self.reason = ""
         self.kind: End | None = None
         self.epoch = 0
+        self.ejections: Counter[End] = Counter()
         self.changed: Callable[[ReplicaHealth], None] = _nobody
         self._draw = draw
         self._failures = 0  # in a row
@@ -167,6 +170,7 @@ class ReplicaHealth:
         self._until = now + min(pause, self.rules.longest_pause)
         self._tried = now
         self.kind = kind
+        self.ejections[kind] += 1
         self.epoch += 1
         self._enter(State.EJECTED, now, reason)
         self.changed(self)
