@@ -59,8 +59,8 @@ from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
 from proxy.registry.rows import gone
 from proxy.routing.dispatch import Dispatcher
-from proxy.routing.figures import show_fleet
 from proxy.routing.lines import queue_rules
+from proxy.routing.loads import show_loads
 from proxy.routing.maintenance import Maintenance
 from proxy.routing.reload import Reloader
 from proxy.routing.router import Router
@@ -134,7 +134,7 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
     _tell_of_sessions(app, place)
     app[CHATS] = Chats(Stored(database, CHAT_STORE))
-    show_fleet(metrics, dispatcher.fleet)
+    show_loads(metrics, dispatcher.fleet)
     metrics.watch("switchboard_listeners", "WebSockets that hear events.", lambda: events.listeners)
     metrics.watch("switchboard_caption_streams", "Audio streams captioned live.", lambda: app[CAPTIONER].streams)
     for contract in CONTRACTS:

@@ -130,7 +130,7 @@ async def test_a_drained_engine_gets_nothing_and_comes_back(door: str, http: Cli
         assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
         assert "drained" in (await answer.json())["error"]["message"]
     assert (await listed(http, door, "gpu"))["draining"] is True
-    assert 'switchboard_replica_state{engine="gpu",replica="gpu#1",state="draining"} 1.0' in await metrics(http, door)
+    assert 'switchboard_replica_draining{engine="gpu",replica="gpu#1"} 1.0' in await metrics(http, door)
     status, told = await post(http, f"{door}/admin/engines/gpu/undrain")
     assert (status, told["draining"]) == (200, False)
     async with http.post(f"{door}/v1/chat/completions", json=CHAT) as answer:
