@@ -71,6 +71,7 @@ class ReplicaHealth:
         "_pauses",
         "_rests",
         "_since",
+        "_trials",
         "_tried",
         "_until",
         "changed",
@@ -98,6 +99,7 @@ class ReplicaHealth:
         self._rests = 0
         self._since = 0.0
         self._until = 0.0  # of a rest or a pause
+        self._trials = 0  # under way: one, or more where nobody serves
         self._tried = 0.0  # when the last trial began, or the last failure was
         self._again = float("-inf")  # when it last began to serve again
 
@@ -137,6 +139,7 @@ class ReplicaHealth:
         """A request goes there. The ticket is for ended() and proved()."""
         if self.out:
             self._tried = now
+            self._trials += 1
             self._enter(State.TRIAL, now, self.reason)
         return self.epoch
 
@@ -149,7 +152,9 @@ class ReplicaHealth:
         """The request is over. retry_after: seconds, where a busy engine told them."""
         if ticket != self.epoch:
             self._late(now, end)
-        elif end is End.OK:
+            return
+        self._trials -= self.out
+        if end is End.OK:
             self._failures = self._rests = 0
             self.proved(now, ticket)
         elif end is End.NEUTRAL:
@@ -172,6 +177,7 @@ class ReplicaHealth:
         self.kind = kind
         self.ejections[kind] += 1
         self.epoch += 1
+        self._trials = 0
         self._enter(State.EJECTED, now, reason)
         self.changed(self)
 
@@ -183,7 +189,7 @@ class ReplicaHealth:
     def renewed(self, now: float) -> None:
         """Another engine has been started in its place, and was seen to serve: nothing is held against that."""
         self.epoch += 1
-        self._pauses = self._rests = self._failures = 0
+        self._pauses = self._rests = self._failures = self._trials = 0
         if self._enter(State.SERVING, now, ""):
             self.changed(self)
 
@@ -208,13 +214,14 @@ class ReplicaHealth:
 
     def _try_again(self, now: float, seconds: float) -> None:
         """A trial that showed nothing is another's turn."""
-        if self.state is State.TRIAL:
+        if self.state is State.TRIAL and not self._trials:
             self._until = now + seconds
             self._enter(State.EJECTED, now, self.reason)
 
     def _serve(self, now: float) -> None:
         if self.out:
             self.epoch += 1
+            self._trials = 0
             self._again = now
         self._failures = 0
         self._enter(State.SERVING, now, "")
