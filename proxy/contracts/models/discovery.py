@@ -13,7 +13,7 @@ from aiohttp import web
 
 from backends.types import JsonObject
 from proxy.contracts.models.listed import Listed, listed_speech, listed_translation
-from proxy.contracts.models.pairs import PairPage, PairQuery, headers, page, read_query
+from proxy.contracts.models.pairs import PairQuery, answer, in_our_codes, read_query, written
 from proxy.contracts.models.queries import without_query
 from proxy.contracts.models.recommended import Machine, recommended_speech
 from proxy.keys import CATALOG, DISPATCHER, LIFECYCLE
@@ -41,14 +41,14 @@ async def list_asr(request: web.Request) -> web.Response:
 
 
 async def list_mt(request: web.Request) -> web.Response:
-    """`GET /api/models/mt`: an MTModelsResponse. Its pairs come in pages, the best first; `source` and `target` narrow them."""
-    query = read_query(request.query)
+    """`GET /api/models/mt`: an MTModelsResponse. Its pairs come the best first; `source` and `target` narrow them, `limit` and
+    `offset` make pages of them.
+    """
     catalog, registry = await request.app[CATALOG].open(), request.app[DISPATCHER].router.registry
+    query = in_our_codes(read_query(request.query), catalog.atlas)
     measured = latencies(registry, request.app[LIFECYCLE].places(), asyncio.get_running_loop().time())
-    body, found = await asyncio.to_thread(mt_models, catalog, registry, query, measured)
-    return web.Response(
-        body=orjson.dumps(body), content_type="application/json", headers=headers(request, query, found)
-    )
+    body, total = await asyncio.to_thread(mt_models, catalog, registry, query, measured)
+    return answer(request, body, query, total)
 
 
 def read_machine() -> Machine:
@@ -124,15 +124,15 @@ def asr_model(model: Listed[SpeechFacts], latency_ms: float | None = None) -> Js
 
 def mt_models(
     catalog: Catalog, registry: Registry, query: PairQuery, measured: Mapping[str, float] = MappingProxyType({})
-) -> tuple[JsonObject, PairPage]:
-    """The MTModelsResponse, and what its page of pairs is a page of. measured: milliseconds by model."""
-    models = [model.facts for model in listed_translation(catalog, registry)]
-    found = page(models, query)
+) -> tuple[dict[str, object], int]:
+    """The MTModelsResponse, and of how many pairs it has some. measured: milliseconds by model."""
+    models = tuple(model.facts for model in listed_translation(catalog, registry))
+    found = written(models, query)
     return {
         "models": [mt_model(facts, measured.get(facts.model_id)) for facts in models],
         "default_model": registry.defaults.get("translation", ""),
-        "language_pairs": [*found.pairs],
-    }, found
+        "language_pairs": orjson.Fragment(found.json),
+    }, found.total
 
 
 def mt_model(facts: TranslationFacts, latency_ms: float | None = None) -> JsonObject:

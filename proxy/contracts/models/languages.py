@@ -10,7 +10,7 @@ from aiohttp import web
 
 from backends.types import Json, JsonObject
 from proxy.contracts.models.listed import listed_translation
-from proxy.contracts.models.pairs import PairPage, PairQuery, headers, page, read_query
+from proxy.contracts.models.pairs import PairQuery, answer, in_our_codes, read_query, written
 from proxy.contracts.models.recommended import recommended_targets
 from proxy.errors import ApiError, ErrorCode
 from proxy.keys import CATALOG, DISPATCHER
@@ -25,31 +25,29 @@ def routes() -> Iterable[web.RouteDef]:
 
 
 async def get_languages(request: web.Request) -> web.Response:
-    """`GET /api/languages/mt/{model_id}`: a LanguageSupportResponse. Its pairs come in pages, as those of `GET /api/models/mt`."""
-    query = read_query(request.query)
+    """`GET /api/languages/mt/{model_id}`: a LanguageSupportResponse. Its pairs come as those of `GET /api/models/mt`."""
     catalog, registry = await request.app[CATALOG].open(), request.app[DISPATCHER].router.registry
-    body, found = await asyncio.to_thread(support, catalog, registry, request.match_info["model_id"], query)
-    return web.Response(
-        body=orjson.dumps(body), content_type="application/json", headers=headers(request, query, found)
-    )
+    query = in_our_codes(read_query(request.query), catalog.atlas)
+    body, total = await asyncio.to_thread(support, catalog, registry, request.match_info["model_id"], query)
+    return answer(request, body, query, total)
 
 
-def support(catalog: Catalog, registry: Registry, model_id: str, query: PairQuery) -> tuple[JsonObject, PairPage]:
-    """The LanguageSupportResponse, and what its page of pairs is a page of. Raises MODEL_NOT_FOUND."""
-    models = [model.facts for model in listed_translation(catalog, registry)]
+def support(catalog: Catalog, registry: Registry, model_id: str, query: PairQuery) -> tuple[dict[str, object], int]:
+    """The LanguageSupportResponse, and of how many pairs it has some. Raises MODEL_NOT_FOUND."""
+    models = tuple(model.facts for model in listed_translation(catalog, registry))
     named = registry.names().get(model_id)
     name = model_id if named is None else named.name
     facts = next((model for model in models if model.model_id == name), None)
     if facts is None:
         message = f"There is no translation model `{model_id[:200]}`; GET /api/models/mt lists them."
         raise ApiError(ErrorCode.MODEL_NOT_FOUND, message, details={"model_id": model_id[:200]})
-    found = page(models, query, within=facts)
+    found = written(models, query, facts)
     return {
         "model_id": facts.model_id,
         "languages": [_language(spoken, facts) for spoken in facts.family.languages.values()],
-        "pairs": [*found.pairs],
+        "pairs": orjson.Fragment(found.json),
         "recommendations": _recommendations(facts),
-    }, found
+    }, found.total
 
 
 def _language(spoken: Spoken, facts: TranslationFacts) -> JsonObject:

@@ -23,7 +23,7 @@ from proxy.sessions.config import ModelConfig
 PAIRS: dict[str, JsonObject] = {
     "source": text("pairs from this language alone"),
     "target": text("pairs into this language alone"),
-    "limit": whole(1, LARGEST_PAGE, "pairs on a page; X-Total-Count says how many there are"),
+    "limit": whole(1, LARGEST_PAGE, "pairs on a page, all where it is not said; X-Total-Count says how many there are"),
     "offset": whole(0, 10**6, "pairs before the page"),
 }
 CHANGE = record({}, {"asr": OBJECT, "mt": OBJECT})
@@ -41,14 +41,14 @@ def _discovery() -> Iterable[Operation]:
         Operation(
             method="GET",
             path="/api/models/mt",
-            summary="Translation models; their language pairs in pages, the best first",
+            summary="Translation models; their language pairs, the best first",
             query=PAIRS,
             success={200: Answer(description="Models and pairs", schema=MT_MODELS)},
         ),
         Operation(
             method="GET",
             path="/api/languages/mt/{model_id}",
-            summary="What a translation model speaks, and how well; its language pairs in pages",
+            summary="What a translation model speaks, and how well; its language pairs",
             query=PAIRS,
             success={200: Answer(description="Languages and pairs", schema=LANGUAGE_SUPPORT)},
             errors=BARE | {ErrorCode.MODEL_NOT_FOUND},

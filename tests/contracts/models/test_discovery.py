@@ -144,6 +144,28 @@ async def test_translation_models_are_listed_as_the_interface_says(door: str) ->
     assert models["nano-translate"]["supported_languages"] == ["en", "es", "fr", "de"]
 
 
+async def test_all_pairs_are_there_where_nobody_asks_for_few(door: str) -> None:
+    async with aiohttp.ClientSession() as client, client.get(f"{door}/api/models/mt") as response:
+        pairs = (await response.json())["language_pairs"]
+        assert response.headers["Content-Encoding"] == "deflate"
+        assert (response.headers["X-Total-Count"], "Link" in response.headers) == (str(len(pairs)), False)
+    assert {("en", "zh"), ("zh", "en"), ("yo", "cjk")} <= {(pair["source"], pair["target"]) for pair in pairs}
+    whole = await get(door, "/api/languages/mt/facebook/nllb-200-1.3B")
+    spoken = len(whole["languages"])
+    assert len(whole["pairs"]) == spoken * (spoken - 1)
+    headers = {"Accept-Encoding": "identity"}
+    async with aiohttp.ClientSession() as client, client.get(f"{door}/api/models/mt", headers=headers) as response:
+        assert "Content-Encoding" not in response.headers
+        assert (await response.json())["language_pairs"] == pairs
+
+
+@pytest.mark.parametrize("query", ["source=en&target=zh", "source=eng_Latn&target=zho_Hans", "source=EN&target=zh-CN"])
+async def test_one_pair_is_found_by_codes_of_any_standard(door: str, query: str) -> None:
+    (pair,) = (await get(door, f"/api/models/mt?{query}"))["language_pairs"]
+    assert (pair["source"], pair["target"]) == ("en", "zh")
+    assert "Helsinki-NLP/opus-mt-en-zh" in pair["supported_models"]
+
+
 async def test_pairs_come_in_pages_best_first(door: str) -> None:
     async with aiohttp.ClientSession() as client:
         async with client.get(f"{door}/api/models/mt?limit=50") as response:

@@ -117,7 +117,8 @@ async def test_a_change_that_changes_nothing_leaves_no_trace(client: Client) -> 
     async with client.http.ws_connect(f"/ws/{sid}") as socket:
         await socket.send_json({"v": 1, "t": "session.hello"})
         assert (await socket.receive_json(timeout=10))["t"] == "session.welcome"
-        for change in ({}, {"mt": {}}, {"mt": {"target_language": "fr"}}, {"apply_immediately": False}):
+        same: list[Body] = [{}, {"mt": {}}, {"mt": {"target_language": "fr"}}, {"apply_immediately": False}]
+        for change in same:
             answer = await client.configure(sid, change)
             assert (answer["updated_at"], answer["config"]) == (before["updated_at"], before["config"])
         after = await client.call("GET", f"/api/sessions/{sid}")
