@@ -59,6 +59,7 @@ from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
 from proxy.registry.rows import gone
 from proxy.routing.dispatch import Dispatcher
+from proxy.routing.gauges import Scraper
 from proxy.routing.lines import queue_rules
 from proxy.routing.loads import show_loads
 from proxy.routing.maintenance import Maintenance
@@ -167,15 +168,21 @@ async def _run_engines(app: web.Application, engines: Engines, lifecycle: Lifecy
     """Preload what asks for it while the door is already open; close everything at the end."""
     await lifecycle.start()
     app[DISPATCHER].watchdog.start()
+    asking = asyncio.create_task(_scraper(app[DISPATCHER]).run(), name="gauges")
     preloading = asyncio.create_task(_preload(app, lifecycle), name="preload")
     yield
     preloading.cancel()
-    await asyncio.gather(preloading, return_exceptions=True)
+    asking.cancel()
+    await asyncio.gather(preloading, asking, return_exceptions=True)
     await app[RELOADER].close()
     await app[MAINTENANCE].close()
     await lifecycle.close()
     await app[DISPATCHER].close()
     await engines.close()
+
+
+def _scraper(dispatcher: Dispatcher) -> Scraper:
+    return Scraper(lambda: dispatcher.router.registry, dispatcher.fleet.replicas)
 
 
 async def _preload(app: web.Application, lifecycle: LifecycleManager) -> None:

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 
 from backends.base import Gauged
 from backends.errors import BackendError
 from proxy.registry.models import Registry
-from proxy.routing.standing import Standing
+from proxy.routing.fleet import Replica
 
 EVERY = 1.0
 """Seconds between two questions."""
 
 log = structlog.get_logger("gauges")
-
-
-class Asked(Protocol):
-    """A replica, as far as it is asked here."""
-
-    name: str
-    backend: object
-    in_flight: int
-    standing: Standing
 
 
 class Scraper:
@@ -34,10 +24,10 @@ class Scraper:
     registry: the models of now; replicas: those of an engine.
     """
 
-    def __init__(self, registry: Callable[[], Registry], replicas: Callable[[str], tuple[Asked, ...]]) -> None:
+    def __init__(self, registry: Callable[[], Registry], replicas: Callable[[str], tuple[Replica, ...]]) -> None:
         self._registry = registry
         self._replicas = replicas
-        self._asking: dict[Asked, asyncio.Task[None]] = {}
+        self._asking: dict[Replica, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -46,8 +36,10 @@ class Scraper:
                 self._ask_all()
                 await asyncio.sleep(EVERY)
         finally:
-            for task in self._asking.values():
+            asking = [*self._asking.values()]
+            for task in asking:
                 task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
 
     def _ask_all(self) -> None:
         for engine in contested(self._registry()):
@@ -56,7 +48,7 @@ class Scraper:
                     task = asyncio.create_task(self._ask(replica, replica.backend), name=f"gauges of {replica.name}")
                     self._asking[replica] = task
 
-    async def _ask(self, replica: Asked, backend: Gauged) -> None:
+    async def _ask(self, replica: Replica, backend: Gauged) -> None:
         standing, before = replica.standing, replica.standing.silent
         try:
             gauges = await backend.gauges()

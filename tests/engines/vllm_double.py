@@ -67,7 +67,8 @@ class Fault:
 class VllmDouble:
     """Use as `async with VllmDouble() as engine:`. Answers are a pure function of the request (see Generator).
 
-    requests: all POSTs seen; aborts: those whose client left before the answer was out; running: being answered now.
+    requests: all POSTs seen; aborts: those whose client left before the answer was out; running: being answered now; waiting: how
+    many it says wait beside them.
     healthy: what `/health` says. key: when set, `/v1` asks for it.
     """
 
@@ -80,6 +81,7 @@ class VllmDouble:
         self.requests: list[Seen] = []
         self.aborts: list[Seen] = []
         self.running = 0
+        self.waiting = 0
         self._generator = Generator(model, replies or {})
         self._faults: deque[Fault] = deque()
         self._connections: dict[object, int] = {}
@@ -234,7 +236,8 @@ class VllmDouble:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         labels = f'{{engine="0",model_name="{self.model}"}}'
-        return web.Response(text=f"vllm:num_requests_running{labels} {float(self.running)}\n")
+        told = {"num_requests_running": self.running, "num_requests_waiting": self.waiting, "kv_cache_usage_perc": 0.0}
+        return web.Response(text="".join(f"vllm:{name}{labels} {float(value)}\n" for name, value in told.items()))
 
     async def _nothing(self, _: web.Request) -> web.Response:
         return web.json_response({"detail": "Not Found"}, status=404)
