@@ -21,12 +21,16 @@ Outcome: TypeAlias = Literal["answered", "refused", "gave up", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request. due: seconds since the load began; seconds: until it was answered, refused or given up."""
+    """One request. due: seconds since the load began; seconds: until it was answered, refused or given up.
+
+    late: how much of them passed before it was sent; on a machine that does nothing else it is next to none.
+    """
 
     due: float
     seconds: float
     outcome: Outcome
     fault: str = ""
+    late: float = 0.0
 
 
 class Clients:
@@ -41,21 +45,22 @@ class Clients:
 
     async def ask(self, begun: float, due: float) -> Arrival:
         """Send the request, and see what becomes of it. begun: of the load, on time.perf_counter()."""
+        late = time.perf_counter() - begun - due
         try:
             async with asyncio.timeout(self._patience):
                 client = await self._client()
                 answer = await client.ask(self._request)
         except TimeoutError:
-            return Arrival(due, self._patience, "gave up")
+            return Arrival(due, late + self._patience, "gave up", late=late)
         except OSError as error:
-            return Arrival(due, time.perf_counter() - begun - due, "failed", repr(error))
+            return Arrival(due, time.perf_counter() - begun - due, "failed", repr(error), late)
         self._idle.append(client)
         seconds = time.perf_counter() - begun - due
         fault = fault_of(answer.head, bytes(answer.received[answer.body_at :]), stream=False)
         if not fault:
-            return Arrival(due, seconds, "answered")
+            return Arrival(due, seconds, "answered", late=late)
         refused = answer.head.startswith((b"http/1.1 429", b"http/1.1 503")) and b"\r\nretry-after:" in answer.head
-        return Arrival(due, seconds, "refused" if refused else "failed", fault)
+        return Arrival(due, seconds, "refused" if refused else "failed", fault, late)
 
     async def _client(self) -> _Client:
         while self._idle:

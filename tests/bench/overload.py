@@ -87,8 +87,8 @@ def recovered(phase: Phase, usual_ms: float) -> float | None:
 def render(phases: Sequence[Phase]) -> str:
     """The table."""
     lines = [
-        "| load | asked/s | answered/s | refused/s | gave up/s | answer p50 | answer p99 | refusal p99 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| load | asked/s | answered/s | refused/s | gave up/s | answer p50 | answer p99 | refusal p99 | sent late p99 |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for phase in phases:
         rates = [len(phase.arrivals), *(phase.count(each) for each in ("answered", "refused", "gave up"))]
@@ -96,6 +96,7 @@ def render(phases: Sequence[Phase]) -> str:
             phase.milliseconds("answered", 0.5),
             phase.milliseconds("answered", 0.99),
             phase.milliseconds("refused", 0.99),
+            percentile([arrival.late for arrival in phase.arrivals], 0.99),
         ]
         cells = [
             *(f"{rate / phase.seconds:.1f}" for rate in rates),

@@ -78,6 +78,6 @@ def test_a_bound_that_does_not_hold_is_found_out() -> None:
     usual, after = phase("0.5", 0.5, fine=1000), phase("0.5, after", 0.5, fine=1000)
     good = [usual, phase("10", 10, fine=int(18 * CAPACITY), refused=10_000), after]
     assert all(holds for _, holds in judge(good))
-    assert "| 10 | 590.0 | 90.0 | 500.0 | 0.0 | 200 ms | 200 ms | 1 ms |" in render(good)
+    assert "| 10 | 590.0 | 90.0 | 500.0 | 0.0 | 200 ms | 200 ms | 1 ms | 0 ms |" in render(good)
     fallen = [usual, phase("2", 2, fine=2000), phase("10", 10, fine=1500, slow_until=30), after]
     assert [holds for _, holds in judge(fallen)] == [False, True, False, True, True]
