@@ -16,6 +16,7 @@ from backends.errors import BackendError
 from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.http.observe import CALL, SERVER
 from proxy.http.request_id import HEADER
+from proxy.http.waiting import Comments
 
 SSE_HEADERS: Mapping[str, str] = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Server": SERVER}
 
@@ -27,35 +28,41 @@ async def stream_sse(
     *,
     told: Mapping[str, str] | None = None,
     content_type: str = "text/event-stream; charset=utf-8",
+    waiting: Callable[[], bytes | None] | None = None,
 ) -> web.StreamResponse:
     """Answer with server-sent events. Errors before the first frame are raised; later ones become error_frame's event.
 
-    error_frame: None where the dialect has no words for that: then the connection is cut. told: more headers.
+    error_frame: None where the dialect has no words for that: then the connection is cut. told: more headers. waiting: the
+    comment to send now while the first frame is not there, None = none: with the first one the head goes out.
     The source is closed whatever happens: with it goes the work behind it.
     """
     call = request[CALL]
+    response = web.StreamResponse(headers={**SSE_HEADERS, **(told or {}), HEADER: call.request_id})
+    response.headers["Content-Type"] = content_type
+    if request.version >= HttpVersion11:
+        response.enable_chunked_encoding()
     async with aclosing(frames):
-        first = await anext(frames, b"")
-        response = web.StreamResponse(headers={**SSE_HEADERS, **(told or {}), HEADER: call.request_id})
-        response.headers["Content-Type"] = content_type
-        if request.version >= HttpVersion11:
-            response.enable_chunked_encoding()
-        call.first_byte()
-        await response.prepare(request)
         try:
+            async with Comments(request, response, waiting):
+                first = await anext(frames, b"")
+            call.first_byte()
+            if not response.prepared:
+                await response.prepare(request)
             await response.write(first)
             async for frame in frames:
                 await response.write(frame)
         except ConnectionError:
             raise
         except asyncio.CancelledError:
-            if request.transport is not None and not request.transport.is_closing():
+            if response.prepared and request.transport is not None and not request.transport.is_closing():
                 # The client is still there: it is the server that stops. It must not take this for the end.
                 await _tell(
                     request, response, error_frame, ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down.")
                 )
             raise
         except Exception as error:
+            if not response.prepared:
+                raise
             failure = _failure(error, call.request_id)
             call.error = failure.message
             await _tell(request, response, error_frame, failure)

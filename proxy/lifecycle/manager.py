@@ -114,6 +114,11 @@ class LifecycleManager:
         """Whether what serves the model comes and goes, though it runs outside this process: hold it by use()."""
         return entry.spec.adapter is not None or self._engines.launch(entry.engine) is not None
 
+    def waits(self, entry: ModelEntry) -> bool:
+        """Whether a request would have to wait for the model to load."""
+        elsewhere = self._engines.remote(entry.engine) and not self.on_demand(entry)
+        return not elsewhere and not self.is_ready(entry)
+
     def use(self, entry: ModelEntry, *, patient: bool = False) -> AbstractAsyncContextManager[Work]:
         """The model is ready, and stays so until the block ends; how that went is noted. Raises as ensure_ready does.
 
@@ -285,6 +290,11 @@ class LifecycleManager:
         need = await self._fitting.need(entry, compute.applied(entry.spec), strict=new)
         if new:
             await self._floor.check(place.key, need)
+
+    def revive(self, entry: ModelEntry) -> None:
+        """Have an engine that ended by itself started again, unless it has failed too often for now; nobody waits for it."""
+        if self._launcher.refusal(entry) is None:
+            self.load(entry)
 
     def percent(self, entry: ModelEntry) -> int | None:
         """How far the model's load is; None where none is under way, or it has not been told yet."""

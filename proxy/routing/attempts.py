@@ -15,6 +15,7 @@ from proxy.routing.fleet import Choice
 from proxy.routing.proving import ProvingSink
 from proxy.routing.retries import RetryBudget, may_retry, was_sent
 from proxy.routing.selection import Selector, Wanted
+from proxy.routing.waking import Waking
 from proxy.routing.watchdog import Watchdog
 
 
@@ -25,9 +26,10 @@ class Attempts:
     are chosen by, and learns which one was.
     """
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, watchdog: Watchdog, waking: Waking) -> None:
         self._selector = Selector()
         self._watchdog = watchdog
+        self._waking = waking
         self._budgets: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
         self.retries: defaultdict[str, int] = defaultdict(int)
 
@@ -56,7 +58,8 @@ class Attempts:
                 continue
             goes_to(choice.replica.engine)
             try:
-                return await self._relayed(entry, choice, relay, asked, sink, outcome)
+                async with self._waking.hold(entry, choice.target):
+                    return await self._relayed(entry, choice, relay, asked, sink, outcome)
             except BackendError as error:
                 failed, choices = error, without(choice, choices)
                 if not (choices and self._may_go_on(choice, error, safe=safe)):
@@ -80,7 +83,10 @@ class Attempts:
             begun = False
             goes_to(choice.replica.engine)
             try:
-                async with aclosing(self._run(entry, choice, request)) as events:
+                async with (
+                    self._waking.hold(entry, choice.target),
+                    aclosing(self._run(entry, choice, request)) as events,
+                ):
                     async for event in events:
                         if not begun:
                             begun = True

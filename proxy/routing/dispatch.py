@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 from backends.base import RelayOutcome, RelayRequest, Sink, Tokenizing
 from backends.errors import Unavailable, Unsupported
@@ -13,7 +13,7 @@ from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.observability.call import Call
 from proxy.observability.metrics import Metrics
-from proxy.registry.models import ModelEntry, Registry, Target
+from proxy.registry.models import ModelEntry, Registry, Target, at
 from proxy.routing.admission import Admission, Slot
 from proxy.routing.attempts import Attempts
 from proxy.routing.fleet import Choice, Fleet
@@ -21,6 +21,7 @@ from proxy.routing.lines import Rules
 from proxy.routing.router import Router
 from proxy.routing.selection import Wanted
 from proxy.routing.traffic import Traffic
+from proxy.routing.waking import Waking
 from proxy.routing.watchdog import Watchdog
 
 UNLISTED = "(unlisted)"
@@ -44,7 +45,10 @@ class Dispatcher:
         self._traffic = traffic
         self.fleet = Fleet(engines, router.registry)
         self.watchdog = Watchdog(self.fleet)
-        self.attempts = Attempts(self.watchdog)
+        self._waking = Waking(lifecycle)
+        self.attempts = Attempts(self.watchdog, self._waking)
+        lifecycle.tell_starts(self.fleet.renew)
+        lifecycle.serve_from(router.registry)
         self._admission = Admission(rules, metrics, self.fleet.usable)
         self._admission.serve_from(router.registry)
 
@@ -57,6 +61,7 @@ class Dispatcher:
         """Models or engines have come or gone: requests from now on find those of this registry."""
         self.router = Router(registry)
         self.fleet.serve_from(registry)
+        self._lifecycle.serve_from(registry)
         self._admission.serve_from(registry)
 
     def resolve(self, name: str | None, task: Task, call: Call) -> ModelEntry:
@@ -79,6 +84,14 @@ class Dispatcher:
         known = self.router.lists(entry.name) or self._lifecycle.is_ready(entry)
         call.model, call.engine = entry.name if known else UNLISTED, entry.engine
         return entry
+
+    def cold(self, entry: ModelEntry) -> bool:
+        """Whether a request would have to wait for the model, or an engine of it, to load."""
+        return self._waking.cold(entry)
+
+    def percent(self, entry: ModelEntry) -> int | None:
+        """How far that is; None where it is not known."""
+        return self._waking.percent(entry)
 
     def relays(self, entry: ModelEntry, method: str, path: str, *, everywhere: bool = True) -> bool:
         """Whether a request can be passed on as it is, whichever of the model's engines gets it; or some of them, at least."""
@@ -103,8 +116,9 @@ class Dispatcher:
         self._traffic.enter(model, engine)
         try:
             async with self._admission.admit(entry, call) as slot:
-                choices = self._open(self._current(entry), slot)
-                await self.attempts.relay(entry, choices, ask, sink, outcome, slot.goes_to, wanted, safe=call.safe)
+                opened = self._open(self._current(entry), slot)
+                async with self._waking.among(entry, opened, patient=call.patient) as choices:
+                    await self.attempts.relay(entry, choices, ask, sink, outcome, slot.goes_to, wanted, safe=call.safe)
         finally:
             self._traffic.leave(model, engine)
             _note(wanted, call)
@@ -117,7 +131,7 @@ class Dispatcher:
         try:
             async with (
                 self._admission.admit(entry, call) as slot,
-                self._lifecycle.use(entry := self._current(entry)),
+                self._using(entry := self._current(entry), patient=call.patient),
                 aclosing(self._events(entry, request, slot, wanted, call)) as events,
             ):
                 async for event in events:
@@ -134,9 +148,10 @@ class Dispatcher:
         entry = self._current(entry)
         self._traffic.enter(call.model or entry.name, entry.engine)
         try:
-            async with self._lifecycle.use(entry):
+            async with self._using(entry):
                 if self._engines.remote(entry.engine):
-                    return await self.attempts.tokenize(entry, self._open(entry), request)
+                    async with self._waking.among(entry, self._open(entry)) as choices:
+                        return await self.attempts.tokenize(entry, choices, request)
                 backend = self._engines[entry.engine]
                 if not isinstance(backend, Tokenizing):
                     raise Unsupported(f"The engine behind `{entry.name}` does not show its tokens.", param="model")
@@ -148,10 +163,24 @@ class Dispatcher:
         self, entry: ModelEntry, request: Request, slot: Slot, wanted: Wanted, call: Call
     ) -> AsyncGenerator[Event, None]:
         """The answer of the pipeline in this process, or of a replica."""
-        if self._engines.remote(entry.engine):
-            choices = self._open(entry, slot)
-            return self.attempts.events(entry, choices, request, slot.goes_to, wanted, safe=call.safe)
-        return self._engines[entry.engine].run(entry.spec, request)
+        if not self._engines.remote(entry.engine):
+            return self._engines[entry.engine].run(entry.spec, request)
+        return self._remote_events(entry, request, slot, wanted, call)
+
+    async def _remote_events(
+        self, entry: ModelEntry, request: Request, slot: Slot, wanted: Wanted, call: Call
+    ) -> AsyncGenerator[Event, None]:
+        async with self._waking.among(entry, self._open(entry, slot), patient=call.patient) as choices:
+            events = self.attempts.events(entry, choices, request, slot.goes_to, wanted, safe=call.safe)
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+
+    def _using(self, entry: ModelEntry, *, patient: bool = False) -> AbstractAsyncContextManager[object]:
+        """The model is ready to run. Of several engines that come and go, the one that runs is found later."""
+        if entry.targets and any(self._lifecycle.on_demand(at(entry, target)) for target in entry.targets):
+            return nullcontext()
+        return self._lifecycle.use(entry, patient=patient)
 
     def _current(self, entry: ModelEntry) -> ModelEntry:
         """The model as it is served by now: its engine may have left since it was looked up.

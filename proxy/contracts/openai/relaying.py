@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from aiohttp import web
 
-from backends.base import RelayRequest
+from backends.base import RelayRequest, Sink
+from backends.errors import BackendError
 from backends.types import JsonObject
-from proxy.contracts.openai.errors import backend_error_frame
+from proxy.contracts.openai.errors import backend_error_frame, error_frame
+from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.http.forward import forwarded_headers
 from proxy.http.observe import CALL
 from proxy.http.splice import ClientSink, SplicedResponse
+from proxy.http.waiting import WaitingSink
 from proxy.keys import DISPATCHER
+from proxy.observability.call import Call
 from proxy.registry.models import ModelEntry, Target
 
 DONE_MARK = (b"data: [DONE]", b"data:[DONE]")
@@ -50,5 +56,30 @@ async def pass_on(
             error_event=backend_error_frame,
         )
 
-    await request.app[DISPATCHER].relay(entry, ask, sink, call, prompt)
+    dispatcher = request.app[DISPATCHER]
+    if stream and dispatcher.cold(entry):
+        relaying = partial(dispatcher.relay, entry, ask, call=call, prompt=prompt)
+        await _when_loaded(relaying, sink, call, lambda: dispatcher.percent(entry))
+    else:
+        await dispatcher.relay(entry, ask, sink, call, prompt)
     return SplicedResponse(sink)
+
+
+async def _when_loaded(
+    relaying: Callable[[Sink], Awaitable[None]], sink: ClientSink, call: Call, percent: Callable[[], int | None]
+) -> None:
+    """Relay a stream whose client is told meanwhile how far the start of the engine is."""
+    call.patient = True
+    with WaitingSink(sink, percent) as waiting:
+        try:
+            await relaying(waiting)
+        except (BackendError, ApiError) as error:
+            if not waiting.begun:
+                raise
+            failure = error if isinstance(error, ApiError) else from_backend(error)
+            call.error = failure.message
+            waiting.end(error_frame(failure))
+        except asyncio.CancelledError:
+            if waiting.begun and not waiting.answered and not sink.gone:
+                waiting.end(error_frame(ApiError(ErrorCode.UNAVAILABLE, "The server is shutting down; ask again.")))
+            raise

@@ -20,6 +20,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
 from proxy.http.observe import CALL
 from proxy.http.stream import stream_sse
+from proxy.http.waiting import comment
 from proxy.keys import DISPATCHER, TOKENIZE_INPUTS
 from proxy.registry.models import ModelEntry
 
@@ -43,7 +44,7 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         return await _pass_on(request, entry, body, data, DONE_MARK, told)
     chat = parse(ChatBody, data)
     events = dispatcher.run(entry, chat.request(data), request[CALL])
-    return await _answer(request, TextAnswer("chat", entry.name), events, chat, told)
+    return await _answer(request, entry, TextAnswer("chat", entry.name), events, chat, told)
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
@@ -55,7 +56,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
         return await _pass_on(request, entry, body, data, DONE_MARK)
     completion = parse(CompletionBody, data)
     events = request.app[DISPATCHER].run(entry, completion.request(), request[CALL])
-    return await _answer(request, TextAnswer("completion", entry.name), events, completion)
+    return await _answer(request, entry, TextAnswer("completion", entry.name), events, completion)
 
 
 def relay_only(terminal: tuple[bytes, ...] = ()) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -139,14 +140,21 @@ def _choices(data: JsonObject) -> int:
 
 async def _answer(
     request: web.Request,
+    entry: ModelEntry,
     answer: TextAnswer,
     events: AsyncGenerator[Event, None],
     asked: ChatBody | CompletionBody,
     told: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
     if asked.stream:
+        dispatcher = request.app[DISPATCHER]
+        request[CALL].patient = dispatcher.cold(entry)
         frames = answer.frames(events, include_usage=asked.include_usage)
-        return await stream_sse(request, frames, error_frame, told=told)
+
+        def waiting() -> bytes | None:
+            return comment(dispatcher.percent(entry)) if dispatcher.cold(entry) else None
+
+        return await stream_sse(request, frames, error_frame, told=told, waiting=waiting)
     async with aclosing(events):
         body = await answer.collect(events)
     request[CALL].first_byte()
