@@ -37,6 +37,7 @@ class Answer:
         self._pieces: list[str] = []
         self._room = MAX_ANSWER
         self._ended = False
+        self.withdrawn = False
         self._over = asyncio.Event()
 
     def add(self, text: str) -> None:
@@ -48,6 +49,10 @@ class Answer:
     def end(self) -> None:
         """That was all of it."""
         self._ended = True
+
+    def withdraw(self) -> None:
+        """There is none, and its question is to be forgotten."""
+        self.withdrawn = True
 
     def stop(self) -> None:
         """There will be no more of it, whether that was all or not."""
@@ -85,7 +90,8 @@ class Chats:
     async def turn(self, owner: str, chat_id: str, question: str, model: str) -> AsyncIterator[Answer]:
         """Keep a question, and the answer that is written within the block: complete only if its end was said.
 
-        An answer whose chat is deleted meanwhile goes with it.
+        One that is withdrawn goes with its question, as long as they are the last of the chat; one whose chat is deleted
+        meanwhile goes with it.
         """
         place = await (await self._stored.get()).ask(owner, chat_id, question, model, self._clock())
         answer = Answer()
@@ -139,7 +145,10 @@ class Chats:
         """Write an answer as it is now; False when the database is away."""
         try:
             store = await self._stored.get()
-            await store.answer(place, answer.text, complete=answer.complete, now=self._clock())
+            if answer.withdrawn:
+                await store.withdraw(place)
+            else:
+                await store.answer(place, answer.text, complete=answer.complete, now=self._clock())
         except StorageUnavailable:
             return False
         return True

@@ -15,6 +15,7 @@ from proxy.storage.database import Database
 from proxy.storage.tables import CHATS, MESSAGES
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
+FIRST_ANSWER = 2
 _INSERT: Mapping[str, Callable[[Table], postgresql.Insert | sqlite.Insert]] = {
     "postgresql": postgresql.insert,
     "sqlite": sqlite.insert,
@@ -73,6 +74,21 @@ class ChatStore:
             if kept.rowcount:
                 await transaction.execute(update(CHATS).where(chat, CHATS.c.updated < now).values(updated=now))
             return kept.rowcount > 0
+
+    async def withdraw(self, place: Place) -> bool:
+        """Forget a question and the place for its answer, with the chat that began with them; False where others follow."""
+        chat = and_(CHATS.c.owner == place.owner, CHATS.c.chat_id == place.chat_id)
+        here = _in_chat(place.owner, place.chat_id)
+        async with self._database.write() as transaction:
+            await transaction.execute(select(CHATS.c.chat_id).where(chat).with_for_update())
+            last = select(MESSAGES.c.position, MESSAGES.c.created).where(here).order_by(MESSAGES.c.position.desc())
+            found = (await transaction.execute(last.limit(1))).one_or_none()
+            if found is None or tuple(found) != (place.position, place.asked):
+                return False
+            await transaction.execute(delete(MESSAGES).where(here, MESSAGES.c.position >= place.position - 1))
+            if place.position == FIRST_ANSWER:
+                await transaction.execute(delete(CHATS).where(chat))
+            return True
 
     async def chats(self, owner: str, limit: int, before: tuple[datetime, str] | None) -> Sequence[Chat]:
         """The owner's chats, those that were last written to first. before: (updated, chat_id) of the last one known."""

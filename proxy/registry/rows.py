@@ -77,7 +77,7 @@ def together(configured: Mapping[str, Model], rows: Iterable[Model]) -> list[Mod
 def merged(configured: Registry, models: Iterable[Model]) -> Registry:
     """The registry to serve from. A row is served by the configured model of its name or alias, else by this process.
 
-    models: as `together` makes them; retired ones are named, and served no more.
+    models: as `together` makes them; retired ones are named, with their aliases, and served no more.
     """
     names = configured.names()
     models = list(models)
@@ -88,7 +88,9 @@ def merged(configured: Registry, models: Iterable[Model]) -> Registry:
         if model.model_id not in names and model.model_id not in retired and (entry := _entry(model, configured))
     ]
     kept = (entry for entry in configured.models if entry.name not in retired)
-    return replace(configured, models=(*kept, *added), retired=retired)
+    # What a retired model was also called is not free for others, and no less retired.
+    also = (alias for entry in configured.models if entry.name in retired for alias in entry.aliases)
+    return replace(configured, models=(*kept, *added), retired=retired.union(also) - {WILDCARD})
 
 
 def gone(before: Registry, now: Registry) -> frozenset[str]:

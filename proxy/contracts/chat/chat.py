@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import orjson
 from aiohttp import web
 
 from backends.errors import BackendError, Broken
 from backends.types import Delta, Finish
-from proxy.contracts.chat.errors import INVALID_MODEL, RETIRED, failed, shape
+from proxy.contracts.chat.errors import INVALID_MODEL, RETIRED, callers_own, failed, shape
 from proxy.contracts.chat.requests import ChatRequest, check_chat_id, read_query, read_request, read_user, wants_events
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.body import read_json
 from proxy.http.observe import CALL
 from proxy.http.stream import stream_sse
-from proxy.keys import CHATS, DISPATCHER
+from proxy.keys import CHATS, DISPATCHER, REGISTRY
 from proxy.registry.models import ModelEntry, Registry
 
 CONTENT_TYPE = "text/event-stream"
@@ -34,8 +35,10 @@ async def chat(request: web.Request) -> web.StreamResponse:
     chat_id = check_chat_id(read_query(request, "chat_id").get("chat_id"))
     _, data = await read_json(request)
     asked = read_request(data)
-    entry = _model(request)
-    pieces = _answer(request, owner, chat_id, entry, asked)
+    registry = request.app[DISPATCHER].router.registry
+    name = model_name(request.match_info["publisher"], request.match_info["name"], registry)
+    turn = _Turn(owner, chat_id, name, _model(request, name))
+    pieces = _answer(request, turn, asked)
     try:
         if wants_events(request.headers.get("Accept")):
             return await stream_sse(request, _events(pieces), _error_event, content_type=CONTENT_TYPE)
@@ -62,12 +65,20 @@ def model_name(publisher: str, name: str, registry: Registry) -> str:
     return name if name in known and full not in known else full
 
 
-def _model(request: web.Request) -> ModelEntry:
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Who asks, in which chat, and whom: what the model was called, and what that means."""
+
+    owner: str
+    chat_id: str
+    name: str
+    model: ModelEntry
+
+
+def _model(request: web.Request, name: str) -> ModelEntry:
     """The model to ask. Raises INVALID in the contract's words, or UNAVAILABLE."""
     dispatcher = request.app[DISPATCHER]
-    registry = dispatcher.router.registry
-    name = model_name(request.match_info["publisher"], request.match_info["name"], registry)
-    if name in registry.retired:
+    if name in dispatcher.router.registry.retired:
         raise ApiError(ErrorCode.INVALID, RETIRED, param="model")
     try:
         return dispatcher.resolve(name, "text", request[CALL])
@@ -77,24 +88,33 @@ def _model(request: web.Request) -> ModelEntry:
         raise ApiError(ErrorCode.INVALID, INVALID_MODEL, param="model") from None
 
 
-async def _answer(
-    request: web.Request, owner: str, chat_id: str, entry: ModelEntry, asked: ChatRequest
-) -> AsyncGenerator[str, None]:
-    """The answer's text, piece by piece, kept on its way. Raises Broken when the engine stops without an end."""
+async def _answer(request: web.Request, turn: _Turn, asked: ChatRequest) -> AsyncGenerator[str, None]:
+    """The answer's text, piece by piece, kept on its way, and counted as a use of the model at its end.
+
+    What is refused before its first word was never asked. Raises Broken when the engine stops without an end.
+    """
     async with (
-        request.app[CHATS].turn(owner, chat_id, asked.question, entry.name) as answer,
-        aclosing(request.app[DISPATCHER].run(entry, asked.chat(), request[CALL])) as events,
+        request.app[CHATS].turn(turn.owner, turn.chat_id, asked.question, turn.model.name) as answer,
+        aclosing(request.app[DISPATCHER].run(turn.model, asked.chat(), request[CALL])) as events,
     ):
         ended = False
-        async for event in events:
-            if isinstance(event, Delta) and event.text:
-                answer.add(event.text)
-                yield event.text
-            elif isinstance(event, Finish):
-                ended = True
+        try:
+            async for event in events:
+                if isinstance(event, Delta) and event.text:
+                    answer.add(event.text)
+                    yield event.text
+                elif isinstance(event, Finish):
+                    ended = True
+        except BackendError as error:
+            if callers_own(error) and not answer.text:
+                answer.withdraw()
+            raise
         if not ended:
-            raise Broken(f"The engine behind `{entry.name}` stopped before its answer's end.")
+            raise Broken(f"The engine behind `{turn.model.name}` stopped before its answer's end.")
         answer.end()
+    live = request.app[REGISTRY]
+    if (model := live.seen(turn.name)) is not None:
+        await live.used(model.model_id)
 
 
 async def _bytes(pieces: AsyncGenerator[str, None]) -> AsyncGenerator[bytes, None]:

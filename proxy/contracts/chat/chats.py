@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from proxy.chats.values import Chat, Message
-from proxy.contracts.chat.requests import check_chat_id, read_query, read_user
+from proxy.contracts.chat.requests import check_chat_id, check_text, read_query, read_user
 from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.keys import CHATS
 
@@ -42,7 +42,7 @@ async def get_chat(request: web.Request) -> web.Response:
     query = read_query(request, "limit", "after")
     limit = _number(query, "limit", PAGE, 1, MAX_PAGE)
     after = _number(query, "after", 0, 0, 2**31 - 1)
-    chat_id = check_chat_id(request.match_info["chat_id"])
+    chat_id = _chat_id(request)
     found = await request.app[CHATS].get(owner, chat_id, after, limit)
     if found is None:
         raise _unknown(chat_id)
@@ -55,10 +55,15 @@ async def delete_chat(request: web.Request) -> web.Response:
     """`DELETE /api/ai/chats/{chat_id}`: 204, and the chat with all its messages is gone."""
     owner = await read_user(request)
     read_query(request)
-    chat_id = check_chat_id(request.match_info["chat_id"])
+    chat_id = _chat_id(request)
     if not await request.app[CHATS].delete(owner, chat_id):
         raise _unknown(chat_id)
     return web.Response(status=204)
+
+
+def _chat_id(request: web.Request) -> str:
+    check_text(request.rel_url.raw_path, "The path")
+    return check_chat_id(request.match_info["chat_id"])
 
 
 def cursor(chat: Chat) -> str:

@@ -25,6 +25,11 @@ def render_error(error: ApiError) -> bytes:
     return orjson.dumps(shape(error))
 
 
+def callers_own(error: BackendError) -> bool:
+    """Whether nothing was asked after all: the caller can mend it, or come back."""
+    return from_backend(error).code in _CALLERS_OWN
+
+
 def failed(error: BackendError) -> ApiError:
     """An engine's failure before the stream."""
     told = from_backend(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -90,7 +91,8 @@ async def read_user(request: web.Request) -> str:
 
 
 def read_query(request: web.Request, *known: str) -> Mapping[str, str]:
-    """The query's parameters. Raises INVALID for unknown ones, and for those that are there twice."""
+    """The query's parameters. Raises INVALID for unknown ones, those that are there twice, and those that are no text."""
+    check_text(request.rel_url.raw_query_string, "The query")
     query = request.query
     for name in query:
         if name not in known:
@@ -99,6 +101,14 @@ def read_query(request: web.Request, *known: str) -> Mapping[str, str]:
         if len(query.getall(name)) > 1:
             raise invalid(name, "it is there more than once")
     return query
+
+
+def check_text(sent: str, what: str) -> None:
+    """Refuse bytes that are no UTF-8, which otherwise would be read as other ones. sent: as it stands in the request's line."""
+    try:
+        unquote_to_bytes(sent.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError:
+        raise ApiError(ErrorCode.INVALID, f"{what} holds bytes that are no UTF-8.", param="chat_id") from None
 
 
 def check_chat_id(chat_id: str | None) -> str:

