@@ -105,7 +105,7 @@ def _flat(value: Json | Sequence[int], room: int) -> bytes:
     if isinstance(value, str):
         return value[:room].encode("utf-8", "replace")
     if isinstance(value, list | tuple) and value and isinstance(value[0], int):
-        return repr(value[: room // 4]).encode()[:room]
+        return repr([*value[: room // 4]]).encode()[:room]
     return b"\0".join(text[:room].encode("utf-8", "replace") for text in _texts(value, _DEPTH))[:room]
 
 
