@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from tests.e2e.conftest import serving, start
+from tests.command import serving, start
 from tests.engines.vllm_double import Fault, VllmDouble
 
 PATH = "/api/ai/huggingface/org/model/chat"

@@ -10,7 +10,7 @@ import aiohttp
 import psutil
 
 import backends
-from tests.e2e.conftest import ROOT, Command, serving
+from tests.command import ROOT, Command, serving
 from tests.engines.vllm_double import Fault, VllmDouble
 
 NANO = Path(backends.__file__).parent / "nano" / "whisper"
@@ -42,7 +42,7 @@ async def test_a_worker_does_not_outlive_its_proxy(tmp_path: Path) -> None:
         await transcribed(http, command)
         workers = psutil.Process(command.process.pid).children()
         command.signal(signal.SIGKILL)
-        await command.process.wait()
+        await command.rest()
     assert len(workers) == 1
     assert not (await asyncio.to_thread(psutil.wait_procs, workers, timeout=SECONDS))[1]
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from proxy.storage.location import Location, Postgres
-from tests.e2e.conftest import serving
+from tests.command import serving
 
 ROUNDS = 3
 

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from backends.types import JsonObject
-from tests.e2e.conftest import ROOT, Command, serving
+from tests.command import ROOT, Command, serving
 from tests.engines.vllm_double import Fault, VllmDouble
 
 STREAMS = 50

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from backends.inprocess.cuda import device_count
-from tests.e2e.conftest import serving, start
+from tests.command import serving, start
 from tests.engines.vllm_double import Fault, VllmDouble
 
 SECRET = "the-owl-flies-at-midnight"

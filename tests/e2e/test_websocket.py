@@ -7,7 +7,7 @@ import signal
 
 import aiohttp
 
-from tests.e2e.conftest import serving
+from tests.command import serving
 
 
 async def test_sigterm_says_goodbye_to_listeners_and_waits_for_none_of_them() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.e2e.conftest import ROOT, serving
+from tests.command import ROOT, serving
 
 PRINTED = Path(__file__).parent / "printed"
 HOST = "https://neptun-webui.vercel.app"

@@ -17,7 +17,7 @@ from aiohttp import ClientSession
 from backends.types import Segment, Speech, Transcribe, Word
 from tests.backends.pipelines import tiny
 from tests.backends.pipelines.tiny import NANO, cached
-from tests.e2e.conftest import Command, serving
+from tests.command import Command, serving
 from tests.support import ScriptedBackend, one_model, serve_app
 
 PRINTED = Path(__file__).parent / "printed"

@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.command import ROOT, serving
 from tests.contracts.registry.printed import client
-from tests.e2e.conftest import ROOT, serving
 
 CONFIG = f"""
 [[models]]

@@ -3,58 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
 from proxy.storage.location import Location, Postgres
+from tests.command import Command, serving
 
-ROOT = Path(__file__).parents[3]
 ROUNDS = 3
 CLIENTS = 4
 START_SECONDS = 60
 
 
-@asynccontextmanager
-async def proxy(location: Location, directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A proxy in a process of its own, and its base URL; killed at the end, if it is not dead already."""
-    url = location.url if isinstance(location, Postgres) else f"sqlite:///{location.path}"
-    environment = {
-        "SWITCHBOARD_LISTEN": "127.0.0.1:0",
-        "SWITCHBOARD_DATA": str(directory),
-        "SWITCHBOARD_DATABASE_URL": url,
-        "SWITCHBOARD_MAX_SESSIONS": "1000000",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy", "serve", cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, **environment}
+def proxy(location: Location, directory: Path) -> AbstractAsyncContextManager[Command]:
+    """A proxy in a process of its own; killed at the end, if it is not dead already."""
+    return serving(
+        SWITCHBOARD_DATA=str(directory),
+        SWITCHBOARD_DATABASE_URL=location.url if isinstance(location, Postgres) else f"sqlite:///{location.path}",
+        SWITCHBOARD_MAX_SESSIONS="1000000",
     )
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    reading = asyncio.create_task(read(process, listening))
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            yield process, await listening
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await reading
-        await process.wait()
-
-
-async def read(process: asyncio.subprocess.Process, listening: asyncio.Future[str]) -> None:
-    """Its log, to the end: a full pipe would hold the proxy up."""
-    assert process.stdout is not None
-    async for line in process.stdout:
-        if b'"listening"' in line:
-            listening.set_result(json.loads(line)["addresses"][0])
 
 
 async def write(url: str, acknowledged: dict[str, int], begun: dict[str, int]) -> None:
@@ -87,15 +58,15 @@ async def test_what_was_answered_outlives_the_proxy(location: Location, tmp_path
     acknowledged: dict[str, int] = {}
     begun: dict[str, int] = {}
     for _ in range(ROUNDS):
-        async with proxy(location, tmp_path) as (process, url):
-            clients = [asyncio.create_task(write(url, acknowledged, begun)) for _ in range(CLIENTS)]
+        async with proxy(location, tmp_path) as command:
+            clients = [asyncio.create_task(write(command.url, acknowledged, begun)) for _ in range(CLIENTS)]
             async with asyncio.timeout(START_SECONDS):
                 while not acknowledged:  # noqa: ASYNC110 - the first answer, which announces itself nowhere
                     await asyncio.sleep(0.01)
             await asyncio.sleep(random.uniform(0, 0.3))
-            os.kill(process.pid, signal.SIGKILL)
+            command.signal(signal.SIGKILL)
             await asyncio.gather(*clients)
-    async with proxy(location, tmp_path) as (_, url), ClientSession(url) as http:
+    async with proxy(location, tmp_path) as command, ClientSession(command.url) as http:
         for sid, least in acknowledged.items():
             found = await parameters(http, sid)
             # A change is there whole or not at all; one that was not answered may be either.
