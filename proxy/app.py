@@ -59,6 +59,7 @@ from proxy.registry.live import LiveRegistry
 from proxy.registry.models import Registry
 from proxy.registry.rows import gone
 from proxy.routing.dispatch import Dispatcher
+from proxy.routing.figures import show_health
 from proxy.routing.gauges import Scraper
 from proxy.routing.lines import queue_rules
 from proxy.routing.loads import show_loads
@@ -134,8 +135,9 @@ def build_app(settings: Settings, registry: Registry, create: Create = backends.
     )
     app[CAPTIONER] = Captioner(max_streams=settings.max_caption_streams, max_seconds=settings.max_caption_seconds)
     _tell_of_sessions(app, place)
-    app[CHATS] = Chats(Stored(database, CHAT_STORE))
+    app[CHATS] = Chats(Stored(database, CHAT_STORE), most=settings.max_chats, days=settings.chat_days)
     show_loads(metrics, dispatcher.fleet)
+    show_health(metrics, dispatcher.fleet, dispatcher.attempts)
     metrics.watch("switchboard_listeners", "WebSockets that hear events.", lambda: events.listeners)
     metrics.watch("switchboard_caption_streams", "Audio streams captioned live.", lambda: app[CAPTIONER].streams)
     for contract in CONTRACTS:
@@ -150,6 +152,7 @@ def _open_and_close(app: web.Application) -> None:
     app.on_cleanup.append(lambda app: app[CAPTIONER].close())
     app.on_cleanup.append(lambda app: app[CHATS].close())
     app.on_startup.append(lambda app: app[REGISTRY].start())
+    app.on_startup.append(lambda app: app[CHATS].start())
     app.on_cleanup.append(lambda app: app[REGISTRY].close())
     app.on_cleanup.append(lambda app: app[DATABASE].close())
     app.on_cleanup.append(lambda app: app[USERS].close())

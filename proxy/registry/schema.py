@@ -73,6 +73,8 @@ class EngineTable(_Strict):
             raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no url and no key")
         if self.kind not in REMOTE and (self.health or self.hedge_ms):
             raise ValueError(f"`health` and `hedge_ms` are for engines elsewhere, not for {self.kind}")
+        if self.kind == "tgi" and self.hedge_ms:
+            raise ValueError("`hedge_ms` is for engines whose answers are passed on as they are, not for tgi")
         if self.kind not in REMOTE and self.launch.managed:
             raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no `launch`")
         if self.launch.sleep != "none" and self.kind != "vllm":

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from dataclasses import fields
 
 from backends.base import Relay, RelayOutcome, RelayRequest, Sink, Tokenizing
 from backends.errors import BackendError, Unavailable, Unsupported
 from backends.types import Chat, Complete, Event, Request, Tokenized
 from proxy.registry.models import ModelEntry, Target
 from proxy.routing.fleet import Choice
-from proxy.routing.proving import ProvingSink
+from proxy.routing.hedging import Lane, hedged
 from proxy.routing.retries import RetryBudget, may_retry, was_sent
 from proxy.routing.selection import Selector, Wanted
 from proxy.routing.waking import Waking
-from proxy.routing.watchdog import Watchdog
+from proxy.routing.watchdog import Watchdog, allowed
 
 
 class Attempts:
-    """Brings requests to replicas. retries: how many each engine had.
+    """Brings requests to replicas. retries, hedges: how many requests each engine had seen that were sent elsewhere, too.
 
     safe: the caller said that a request may be done twice; goes_to: told of the engine that it is sent to; wanted: what replicas
     are chosen by, and learns which one was.
@@ -32,6 +33,7 @@ class Attempts:
         self._waking = waking
         self._budgets: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
         self.retries: defaultdict[str, int] = defaultdict(int)
+        self.hedges: defaultdict[str, int] = defaultdict(int)
 
     async def relay(
         self,
@@ -46,9 +48,9 @@ class Attempts:
         safe: bool = False,
     ) -> None:
         """Pass bytes through. Raises BackendError only before the first byte went out."""
-        outcome.began = wanted.begun
         self._budgets[entry.engine].seen += 1
         failed: BackendError | None = None
+        restarted = False
         while True:
             choice = await self._next(entry, choices, wanted, failed)
             asked = ask(choice.target)
@@ -57,13 +59,19 @@ class Attempts:
                 choices = without(choice, choices)
                 continue
             goes_to(choice.replica.engine)
+            outcome.began = wanted.begun
             try:
                 async with self._waking.hold(entry, choice.target):
+                    if safe and choice.replica.spec.hedge_ms and len(choices) > 1:
+                        return await self._hedged(entry, choice, without(choice, choices), ask, sink, outcome, wanted)
                     return await self._relayed(entry, choice, relay, asked, sink, outcome)
             except BackendError as error:
                 failed, choices = error, without(choice, choices)
-                if not (choices and self._may_go_on(choice, error, safe=safe)):
+                if choices and self._may_go_on(choice, error, safe=safe):
+                    continue
+                if restarted or not await self._waking.restarted(entry, choice.target, error):
                     raise
+                failed, choices, restarted = None, [choice], True
 
     async def events(
         self,
@@ -78,6 +86,7 @@ class Attempts:
         """A replica's answer."""
         self._budgets[entry.engine].seen += 1
         failed: BackendError | None = None
+        restarted = False
         while True:
             choice = await self._next(entry, choices, wanted, failed)
             begun = False
@@ -95,8 +104,13 @@ class Attempts:
                 return
             except BackendError as error:
                 failed, choices = error, without(choice, choices)
-                if begun or not (choices and self._may_go_on(choice, error, safe=safe)):
+                if begun:
                     raise
+                if choices and self._may_go_on(choice, error, safe=safe):
+                    continue
+                if restarted or not await self._waking.restarted(entry, choice.target, error):
+                    raise
+                failed, choices, restarted = None, [choice], True
 
     async def tokenize(self, entry: ModelEntry, choices: Sequence[Choice], request: Chat | Complete) -> Tokenized:
         """How a replica's model reads the text. Raises Unsupported where its engine cannot tell."""
@@ -125,7 +139,7 @@ class Attempts:
         replica = choice.replica
         ticket = await self._watchdog.begin(entry, choice)
         if replica.health.out:
-            sink = ProvingSink(sink, lambda: replica.proved(ticket))
+            outcome.began = _both(outcome.began, lambda: replica.proved(ticket))
         try:
             with replica.serving():
                 await relay.relay(asked, sink, outcome)
@@ -133,6 +147,46 @@ class Attempts:
             self._watchdog.ended(choice, ticket, error)
             raise
         self._watchdog.ended(choice, ticket, None, outcome, proof="tokenize" not in asked.path)
+
+    async def _hedged(
+        self,
+        entry: ModelEntry,
+        choice: Choice,
+        others: Sequence[Choice],
+        ask: Callable[[Target], RelayRequest],
+        sink: Sink,
+        outcome: RelayOutcome,
+        wanted: Wanted,
+    ) -> None:
+        """Pass bytes through; where no answer has begun after a while, another replica is sent the request, too."""
+        engine, after = choice.replica.engine, choice.replica.spec.hedge_ms / 1e3
+        seen = RelayOutcome(began=outcome.began), RelayOutcome(began=outcome.began)
+        asked = [choice]
+
+        async def send(number: int, lane: Lane) -> None:
+            target, replica = asked[number]
+            request = ask(target)
+            if replica.relay is None or not replica.relay.relays(request.method, request.path):
+                raise Unsupported(f"Engine {replica.name!r} has no {request.path}.", param="model")
+            async with self._waking.hold(entry, target):
+                await self._relayed(entry, asked[number], replica.relay, request, lane, seen[number])
+
+        def second(lane: Lane) -> Coroutine[None, None, None] | None:
+            now = asyncio.get_running_loop().time()
+            able = allowed(others, now, again=True)
+            if not able or not self._budgets[engine].take(now):
+                return None
+            self.hedges[engine] += 1
+            asked.append(self._selector.choose(entry, able, wanted, now))
+            return send(1, lane)
+
+        try:
+            winner = await hedged(sink, after, lambda lane: send(0, lane), second)
+            wanted.chosen = asked[winner].replica
+        finally:
+            heard = seen[1] if seen[1].first_byte_at is not None else seen[0]
+            for each in fields(RelayOutcome):
+                setattr(outcome, each.name, getattr(heard, each.name))
 
     async def _run(self, entry: ModelEntry, choice: Choice, request: Request) -> AsyncGenerator[Event, None]:
         replica = choice.replica
@@ -176,3 +230,14 @@ class Attempts:
 def without(choice: Choice, choices: Sequence[Choice]) -> list[Choice]:
     """The others."""
     return [each for each in choices if each is not choice]
+
+
+def _both(one: Callable[[], None] | None, other: Callable[[], None]) -> Callable[[], None]:
+    """What calls both."""
+
+    def both() -> None:
+        other()
+        if one is not None:
+            one()
+
+    return both

@@ -52,6 +52,11 @@ def test_what_cannot_be_is_refused_by_name(tmp_path: Path, line: str, why: str) 
         engine(tmp_path, f"{ENGINE}[engines.health]\n{line}\n")
 
 
+def test_only_what_is_passed_on_can_be_hedged(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="passed on as they are, not for tgi"):
+        engine(tmp_path, ENGINE.replace("vllm", "tgi") + "hedge_ms = 5\n")
+
+
 @pytest.mark.parametrize("line", ["hedge_ms = 5", "[engines.health]\nfailures = 5"])
 def test_engines_of_this_process_take_neither(tmp_path: Path, line: str) -> None:
     with pytest.raises(ConfigError, match="for engines elsewhere, not for whisper"):

@@ -58,10 +58,15 @@ class Door:
 
 @asynccontextmanager
 async def door(
-    *urls: str, rules: HealthRules = RULES, timeouts: Timeouts = SOON, aliases: tuple[str, ...] = (), kind: str = "vllm"
+    *urls: str,
+    rules: HealthRules = RULES,
+    timeouts: Timeouts = SOON,
+    aliases: tuple[str, ...] = (),
+    kind: str = "vllm",
+    hedge_ms: float = 0.0,
 ) -> AsyncIterator[Door]:
     """A model `m` that the engine `gpu` serves as `served`, at these URLs."""
-    spec = EngineSpec(name="gpu", kind=kind, urls=urls, timeouts=timeouts, health=rules)
+    spec = EngineSpec(name="gpu", kind=kind, urls=urls, timeouts=timeouts, health=rules, hedge_ms=hedge_ms)
     entry = ModelEntry(name="m", engine="gpu", spec=ModelSpec(source="served", name="m"), task="text", aliases=aliases)
     app = build_app(Settings(), Registry(engines={"gpu": spec}, models=(entry,)))
     async with serve_running(app, make_runner(app)) as url:
@@ -359,3 +364,41 @@ async def test_another_word_about_retries_is_refused() -> None:
         status, body, _ = await proxy.ask()
         assert (status, "X-Switchboard-Retry" in body) == (400, True)
         assert not engine.requests
+
+
+async def test_a_safe_request_that_takes_long_to_begin_is_answered_by_a_second_replica() -> None:
+    patient = Timeouts(first_byte=5, idle=5)
+    async with (
+        VllmDouble("served") as one,
+        VllmDouble("served") as other,
+        door(one.url, other.url, timeouts=patient, hedge_ms=100) as proxy,
+    ):
+        for engine in (one, other):
+            engine.fail(Fault(kind="hang"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(proxy.ask(), 0.4)
+        assert len(one.requests) + len(other.requests) == 1
+        slow, quick = (one, other) if not one.requests else (other, one)
+        proxy.headers["X-Switchboard-Retry"] = "safe"
+        started = time.monotonic()
+        status, body, _ = await proxy.ask(**STREAM)
+        assert (status, "[DONE]" in body) == (200, True)
+        assert 0.1 <= time.monotonic() - started < 1
+        # The one that was let go has seen its caller leave.
+        await slow.until(lambda engine: bool(engine.aborts))
+        assert (len(slow.requests), len(quick.requests)) == (1, 2)
+        assert all(replica.health.serving for replica in proxy.replicas)
+        assert all(not replica.in_flight for replica in proxy.replicas)
+
+
+async def test_metrics_tell_what_became_of_each_replica() -> None:
+    async with VllmDouble("served") as one, VllmDouble("stranger") as other, door(one.url, other.url) as proxy:
+        await proxy.statuses(2)
+        async with one.refusing():
+            await proxy.statuses(2)
+        async with ClientSession() as session, session.get(f"{proxy.url}/metrics") as answer:
+            told = await answer.text()
+        assert 'switchboard_replica_state{engine="gpu",replica="gpu#1",state="ejected"} 1.0' in told
+        assert 'switchboard_replica_state{engine="gpu",replica="gpu#2",state="serving"} 1.0' in told
+        assert 'switchboard_replica_wrong_models{engine="gpu",replica="gpu#2"} 1.0' in told
+        assert 'switchboard_replica_ejections_total{engine="gpu",reason="gone",replica="gpu#1"} 1.0' in told
