@@ -50,9 +50,7 @@ class WaitingSink:
         self._timer = asyncio.get_running_loop().call_later(FIRST_SECONDS, self._tell)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._quiet()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -295,6 +295,15 @@ class LifecycleManager:
         """Have an engine that ended by itself started again, unless it has failed too often for now; nobody waits for it."""
         if self._launcher.refusal(entry) is None:
             self.load(entry)
+
+    async def ends(self, entry: ModelEntry, seconds: float) -> bool:
+        """Whether the model is not there any more; waits so long to learn of it."""
+        place = self.place(entry)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while place.open:
+                    await place.change()
+        return not place.open
 
     def percent(self, entry: ModelEntry) -> int | None:
         """How far the model's load is; None where none is under way, or it has not been told yet."""

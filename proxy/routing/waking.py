@@ -10,7 +10,10 @@ from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.states import State
 from proxy.registry.models import ModelEntry, Target, at
 from proxy.routing.fleet import Choice
+from proxy.routing.retries import was_sent
 
+KNOWN_WITHIN = 1.0
+"""Seconds in which the end of a process is known here, after its connections were refused."""
 NOTHING: AbstractAsyncContextManager[None] = nullcontext()
 
 
@@ -45,6 +48,16 @@ class Waking:
         served = at(entry, target)
         return self._lifecycle.hold(served, patient=patient) if self._lifecycle.on_demand(served) else NOTHING
 
+    async def restarted(self, entry: ModelEntry, target: Target, error: BackendError) -> bool:
+        """Whether nothing was sent because the engine had just ended, and it has been started again. Raises as hold does."""
+        served = at(entry, target)
+        if was_sent(error) or not self._lifecycle.on_demand(served):
+            return False
+        if not await self._lifecycle.ends(served, KNOWN_WITHIN):
+            return False
+        async with self._lifecycle.hold(served):
+            return True
+
     @asynccontextmanager
     async def _awake(
         self, entry: ModelEntry, choices: Sequence[Choice], patient: bool
@@ -58,9 +71,7 @@ class Waking:
             engine = await self._started(entry, choices, stack, patient)
             yield [choice for choice in choices if choice.target.engine == engine]
 
-    async def _started(
-        self, entry: ModelEntry, choices: Sequence[Choice], stack: AsyncExitStack, patient: bool
-    ) -> str:
+    async def _started(self, entry: ModelEntry, choices: Sequence[Choice], stack: AsyncExitStack, patient: bool) -> str:
         """The engine that runs now: the one that is preferred, or else another."""
         order = sorted(choices, key=lambda choice: (choice.target.priority, -(choice.target.weight or 1.0)))
         failed: BackendError | None = None

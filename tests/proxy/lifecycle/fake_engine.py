@@ -26,8 +26,13 @@ PARSER.add_argument("--say", default="", help="a line to print before anything e
 PARSER.add_argument("--stubborn", action="store_true", help="ignore SIGTERM")
 PARSER.add_argument("--child", action="store_true", help="start a process that sleeps, in a session of its own")
 PARSER.add_argument("--pause", type=float, default=0.0, help="seconds between two tokens of a stream")
+PARSER.add_argument("--refuse", action="store_true", help="answer every chat with 400")
 PARSER.add_argument("--hold-mb", type=int, default=0, help="memory to hold")
 PARSER.add_argument("--enable-sleep-mode", action="store_true")
+
+
+NAME = f"pid-{os.getpid()}"
+"""By which its answers say who gave them."""
 
 
 class Engine(ThreadingHTTPServer):
@@ -94,6 +99,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"error": {"message": "asleep", "type": "Error", "param": None, "code": 500}}, 500)
         elif body["model"] not in {self.server.options.name, *self.server.adapters}:
             self.answer({"error": {"message": "no such model", "type": "NotFoundError", "code": 404}}, 404)
+        elif self.server.options.refuse:
+            self.answer({"error": {"message": "too hard", "type": "BadRequestError", "param": None, "code": 400}}, 400)
         elif body.get("stream"):
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream; charset=utf-8")
@@ -106,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             message = {"role": "assistant", "content": f"{self.server.options.name} says hello"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             self.answer(
-                {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
+                {"id": NAME, "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
             )
 
     def events(self, body: dict[str, object]) -> Iterator[bytes]:
@@ -115,11 +122,11 @@ class Handler(BaseHTTPRequestHandler):
             choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
             yield (
                 b"data: %s\n\n"
-                % json.dumps({"id": "x", "object": "chat.completion.chunk", "choices": [choice]}).encode()
+                % json.dumps({"id": NAME, "object": "chat.completion.chunk", "choices": [choice]}).encode()
             )
             time.sleep(self.server.options.pause)
         last = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        yield b"data: %s\n\n" % json.dumps({"id": "x", "object": "chat.completion.chunk", "choices": [last]}).encode()
+        yield b"data: %s\n\n" % json.dumps({"id": NAME, "object": "chat.completion.chunk", "choices": [last]}).encode()
         yield b"data: [DONE]\n\n"
 
     def answer(self, value: object, status: int = 200) -> None:
