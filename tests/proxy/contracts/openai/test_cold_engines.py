@@ -24,7 +24,7 @@ BODY = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
 
 
 @asynccontextmanager
-async def door(*launches: Launch, **settings: object) -> AsyncIterator[str]:
+async def door(*launches: Launch, load_wait_seconds: float = 60.0) -> AsyncIterator[str]:
     """A door to one model on engines that are started so."""
     names = [f"engine-{number}" for number in range(len(launches))]
     engines = {
@@ -34,7 +34,7 @@ async def door(*launches: Launch, **settings: object) -> AsyncIterator[str]:
     spec = ModelSpec(source="fake", name="chat")
     targets = tuple(Target(engine=name, spec=spec) for name in names) if len(names) > 1 else ()
     model = ModelEntry(name="chat", engine=names[0], spec=spec, task="text", targets=targets)
-    async with serve_app(Registry(engines=engines, models=(model,)), **settings) as url:
+    async with serve_app(Registry(engines=engines, models=(model,)), load_wait_seconds=load_wait_seconds) as url:
         yield url
 
 
@@ -51,7 +51,7 @@ async def test_a_chat_starts_the_engine_and_is_answered(http: aiohttp.ClientSess
             told = await answer.json()
             assert (answer.status, told["choices"][0]["message"]["content"]) == (200, "fake says hello")
         async with http.get(f"{url}/v1/models") as answer:
-            assert [each["id"] for each in (await answer.json())["data"]][0] == "chat"
+            assert (await answer.json())["data"][0]["id"] == "chat"
 
 
 async def test_who_waits_longer_than_is_usual_comes_again(http: aiohttp.ClientSession) -> None:
