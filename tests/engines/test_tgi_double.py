@@ -17,7 +17,8 @@ from huggingface_hub.errors import ValidationError as HubValidationError
 from text_generation.errors import GenerationError, OverloadedError, ValidationError
 from text_generation.types import FinishReason, Message
 
-from tests.engines.tgi_double import MODEL, TgiDouble
+from tests.engines.tgi_double import TgiDouble
+from tests.engines.tgi_openai import MODEL
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from backends.tgi.backend import TgiBackend
 from backends.tgi.errors import event_error, status_error, typed_error
 from backends.types import Chat, Complete, Delta, Event, JsonObject, Sampling
 from tests.backends.tgi.answers import MODEL, ask, chat
-from tests.engines.tgi_double import Failure, TgiDouble
+from tests.engines.tgi_double import TgiDouble
+from tests.engines.tgi_failures import Failure
 from tests.engines.tgi_validation import Limits
 
 ONE = Complete(prompts=("a b c",))
