@@ -172,6 +172,14 @@ class Settings(BaseSettings):
     )
     max_sessions: int = Field(1000, ge=1, description="Most sessions that one API key may have.")
 
+    # Chats
+    chat_days: float = Field(
+        365.0, ge=0, le=36500, description="Days that a chat is kept after it was last written to; 0 = for ever."
+    )
+    max_chats: int = Field(
+        1000, ge=1, description="Most chats that one user has; a new one takes the place of the one written to longest ago."
+    )
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line written."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,6 +28,10 @@ RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0)
 """How long an answer waits for the database between attempts to keep it."""
 PATIENCE_SECONDS = 1.0
 """How long the end of an answer waits for it to be kept; and the end of the process, for all of them."""
+
+
+SWEEP_SECONDS = 3600.0
+"""How often chats that are kept no longer are looked for."""
 
 
 class Answer:
@@ -78,11 +82,25 @@ class Answer:
 
 
 class Chats:
-    """Owner of the chats, and of the answers that have yet to be kept. Raises StorageUnavailable while the database is away."""
+    """Owner of the chats, and of the answers that have yet to be kept. Raises StorageUnavailable while the database is away.
 
-    def __init__(self, stored: Stored[ChatStore], clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    most: chats of one owner, a new one takes the place of the one that was written to the longest ago; days: for which a chat
+    is kept after it was last written to, 0 = for ever.
+    """
+
+    def __init__(
+        self,
+        stored: Stored[ChatStore],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        most: int = 1000,
+        days: float = 0,
+    ) -> None:
         self._stored = stored
         self._clock = clock
+        self._most = most
+        self._days = days
+        self._sweeping: asyncio.Task[None] | None = None
         self._keeping: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("chats")
 
@@ -93,7 +111,10 @@ class Chats:
         One that is withdrawn goes with its question, as long as they are the last of the chat; one whose chat is deleted
         meanwhile goes with it.
         """
-        place = await (await self._stored.get()).ask(owner, chat_id, question, model, self._clock())
+        store = await self._stored.get()
+        place = await store.ask(owner, chat_id, question, model, self._clock())
+        if place.first:
+            await store.trim(owner, self._most)
         answer = Answer()
         # A task of its own: whoever is cancelled in the block because the client left keeps what was written, too.
         keeping = asyncio.create_task(self._keep(place, answer), name="keep answer")
@@ -119,13 +140,42 @@ class Chats:
         """Forget the owner's chat; False when there was none."""
         return await (await self._stored.get()).delete(owner, chat_id)
 
+    async def start(self) -> None:
+        """Begin to forget chats whose time is over."""
+        if self._days:
+            self._sweeping = asyncio.create_task(self._keep_sweeping(), name="forget old chats")
+
     async def close(self) -> None:
         """Wait a moment for answers that are being kept."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         if self._keeping:
             await asyncio.wait(self._keeping, timeout=PATIENCE_SECONDS)
         for keeping in self._keeping:
             keeping.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
+
+    async def _keep_sweeping(self) -> None:
+        while True:
+            try:
+                await self._sweep()
+            except StorageUnavailable:
+                pass  # the database has told why; next time, then
+            except Exception:
+                self._log.exception("old chats not forgotten")
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _sweep(self) -> None:
+        """Forget the chats that nobody has written to for so many days."""
+        if not await self._stored.present():
+            return
+        store, forgotten = await self._stored.get(), 0
+        before = self._clock() - timedelta(days=self._days)
+        while gone := await store.expire(before):
+            forgotten += gone
+        if forgotten:
+            self._log.info("old chats forgotten", chats=forgotten)
 
     async def _keep(self, place: Place, answer: Answer) -> None:
         """Keep an answer: now and then while it is written, and at its end; while the database is away, try for a while."""

@@ -9,13 +9,15 @@ from typing import cast
 
 from sqlalchemy import ColumnElement, Label, Row, Table, and_, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.chats.values import Chat, Message, Place, Role
 from proxy.storage.database import Database
 from proxy.storage.tables import CHATS, MESSAGES
 
 COMPLETE, INCOMPLETE = "complete", "incomplete"
-FIRST_ANSWER = 2
+AT_ONCE = 200
+"""How many chats are forgotten in one transaction, for which others wait."""
 _INSERT: Mapping[str, Callable[[Table], postgresql.Insert | sqlite.Insert]] = {
     "postgresql": postgresql.insert,
     "sqlite": sqlite.insert,
@@ -86,7 +88,7 @@ class ChatStore:
             if found is None or tuple(found) != (place.position, place.asked):
                 return False
             await transaction.execute(delete(MESSAGES).where(here, MESSAGES.c.position >= place.position - 1))
-            if place.position == FIRST_ANSWER:
+            if place.first:
                 await transaction.execute(delete(CHATS).where(chat))
             return True
 
@@ -121,6 +123,34 @@ class ChatStore:
         async with self._database.write() as transaction:
             gone = await transaction.execute(delete(CHATS).where(CHATS.c.owner == owner, CHATS.c.chat_id == chat_id))
             return gone.rowcount > 0
+
+    async def trim(self, owner: str, most: int) -> int:
+        """Forget the owner's chats but for the `most` that were last written to, a few hundred at once; returns how many."""
+        mine = CHATS.c.owner == owner
+        newest = (
+            select(CHATS.c.updated, CHATS.c.chat_id)
+            .where(mine)
+            .order_by(CHATS.c.updated.desc(), CHATS.c.chat_id.desc())
+        )
+        async with self._database.write() as transaction:
+            kept = (await transaction.execute(newest.offset(most - 1).limit(1))).one_or_none()
+            if kept is None:
+                return 0
+            return await _forget(transaction, mine & (tuple_(CHATS.c.updated, CHATS.c.chat_id) < tuple(kept)), AT_ONCE)
+
+    async def expire(self, before: datetime) -> int:
+        """Forget chats that were last written to before then, a few hundred at once; returns how many, 0 = there are no more."""
+        async with self._database.write() as transaction:
+            return await _forget(transaction, CHATS.c.updated < before, AT_ONCE)
+
+
+async def _forget(transaction: AsyncConnection, which: ColumnElement[bool], most: int) -> int:
+    # Those that somebody else has locked are being written to, or forgotten: nobody waits for another one here.
+    keys = select(CHATS.c.owner, CHATS.c.chat_id).where(which).limit(most).with_for_update(skip_locked=True)
+    found = [tuple(row) for row in await transaction.execute(keys)]
+    if found:
+        await transaction.execute(delete(CHATS).where(tuple_(CHATS.c.owner, CHATS.c.chat_id).in_(found)))
+    return len(found)
 
 
 def _in_chat(owner: str, chat_id: str) -> ColumnElement[bool]:

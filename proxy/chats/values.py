@@ -39,3 +39,8 @@ class Place:
     chat_id: str
     position: int
     asked: datetime
+
+    @property
+    def first(self) -> bool:
+        """Whether the chat begins with that question."""
+        return self.position == 2

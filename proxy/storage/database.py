@@ -107,6 +107,10 @@ class Stored(Generic[T]):
         self._path = path
         self._store: T | None = None
 
+    async def present(self) -> bool:
+        """Whether there may be rows."""
+        return await self._database.present()
+
     async def get(self) -> T:
         """The store."""
         if self._store is None:

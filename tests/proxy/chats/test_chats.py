@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import repeat
 
 import pytest
@@ -162,3 +162,81 @@ async def test_nobody_waits_for_ever_for_an_answer_to_be_kept(
         pass
     await chats.close()
     assert not store.kept.is_set()
+
+
+async def test_a_new_chat_takes_the_place_of_the_oldest(database: Database) -> None:
+    chats = Chats(Stored(database, CHAT_STORE), most=2)
+    for chat_id in ("1", "2", "1", "3"):
+        async with chats.turn("ann", chat_id, "Hello?", "m") as answer:
+            answer.end()
+    async with chats.turn("bob", "1", "Hello?", "m") as answer:
+        answer.end()
+    assert [chat.chat_id for chat in await chats.all("ann", 9)] == ["3", "1"]
+    assert [chat.chat_id for chat in await chats.all("bob", 9)] == ["1"]
+
+
+class Clock:
+    """A clock that tests turn."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 21, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+async def until_left(chats: Chats, *left: str) -> None:
+    async with asyncio.timeout(10):
+        while [chat.chat_id for chat in await chats.all("ann", 9)] != [*left]:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+async def test_chats_are_forgotten_when_their_time_is_over(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWEEP_SECONDS", 0.01)
+    clock = Clock()
+    chats, forever = Chats(Stored(database, CHAT_STORE), clock, days=2), Chats(Stored(database, CHAT_STORE), clock)
+    for chat_id in ("1", "2"):
+        async with chats.turn("ann", chat_id, "Hello?", "m") as answer:
+            answer.end()
+        clock.now += timedelta(days=1)
+    await forever.start()
+    await chats.start()
+    await until_left(chats, "2", "1")
+    clock.now += timedelta(seconds=1)
+    await until_left(chats, "2")
+    clock.now += timedelta(days=1)
+    await until_left(chats)
+    await chats.close()
+    await forever.close()
+
+
+async def test_old_chats_are_forgotten_when_the_database_is_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch, nothing_blocks_the_loop: BlockBuster
+) -> None:
+    nothing_blocks_the_loop.deactivate()  # a traceback in the log reads source files
+    monkeypatch.setattr(module, "SWEEP_SECONDS", 0.01)
+    clock = Clock()
+    store = Away(database, [StorageUnavailable(), ValueError("a mistake of ours")])
+    stored: Stored[ChatStore] = Stored(database, CHAT_STORE)
+    stored._store = store
+    chats = Chats(stored, clock, days=1)
+    async with chats.turn("ann", "1", "Hello?", "m") as answer:
+        answer.end()
+    clock.now += timedelta(days=2)
+    await chats.start()
+    await until_left(chats)
+    await chats.close()
+    assert not store.failures
+
+
+class Away(ChatStore):
+    """A store that cannot forget as often as a test says."""
+
+    def __init__(self, database: Database, failures: list[Exception]) -> None:
+        super().__init__(database)
+        self.failures = failures
+
+    async def expire(self, before: datetime) -> int:
+        if self.failures:
+            raise self.failures.pop()
+        return await super().expire(before)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, select, text
 
+from proxy.chats import store as module
 from proxy.chats.store import ChatStore
 from proxy.chats.values import Message, Place
 from proxy.storage.database import Database
@@ -85,6 +87,33 @@ class ChatMachine(RuleBasedStateMachine):
         chat.updated = now
         chat.messages[place.position - 1] = ("assistant", text, complete)
         assert self._run(self._store.answer(place, text, complete=complete, now=now)) is there
+
+    @rule(asked=consumes(waiting))
+    def withdraw(self, asked: Asked) -> None:
+        place, chat = asked.place, asked.chat
+        there = self._chats.get((place.owner, place.chat_id)) is chat
+        last = there and len(chat.messages) == place.position
+        assert self._run(self._store.withdraw(place)) is last
+        if last:
+            del chat.messages[-2:]
+        if last and not chat.messages:
+            del self._chats[place.owner, place.chat_id]
+
+    @rule(owner=OWNERS, most=st.integers(1, 3))
+    def trim(self, owner: str, most: int) -> None:
+        mine = sorted((chat.updated, chat_id) for (who, chat_id), chat in self._chats.items() if who == owner)
+        gone = mine[:-most]
+        assert self._run(self._store.trim(owner, most)) == len(gone)
+        for _, chat_id in gone:
+            del self._chats[owner, chat_id]
+
+    @rule(ago=st.integers(0, 10))
+    def expire(self, ago: int) -> None:
+        before = self._now - timedelta(microseconds=ago)
+        gone = [key for key, chat in self._chats.items() if chat.updated < before]
+        assert self._run(self._store.expire(before)) == len(gone)
+        for key in gone:
+            del self._chats[key]
 
     @rule(owner=OWNERS, chat_id=CHAT_IDS)
     def delete(self, owner: str, chat_id: str) -> None:
@@ -186,6 +215,37 @@ async def test_a_question_of_a_proxy_whose_clock_is_behind_has_its_answer_too(da
         ("user", "Hello?", True),
         ("assistant", "Hello.", True),
     ] * 2
+
+
+async def test_many_old_chats_go_in_several_turns(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 3)
+    store = ChatStore(database)
+    for number in range(8):
+        await store.ask("ann", f"{number}", "Hello?", "m", START + timedelta(seconds=number))
+    assert await store.trim("ann", 4) == 3
+    assert [await store.expire(START + timedelta(seconds=7)) for _ in range(3)] == [3, 1, 0]
+    assert [chat.chat_id for chat in await store.chats("ann", 9, None)] == ["7"]
+
+
+async def test_chats_that_are_forgotten_at_once_by_two_are_forgotten(location: Location) -> None:
+    proxies = [Database(location), Database(location)]
+    stores = [ChatStore(proxy) for proxy in proxies]
+    for number in range(30):
+        await stores[0].ask("ann", f"{number}", "Hello?", "m", START + timedelta(seconds=number))
+    async with asyncio.timeout(30):
+        await asyncio.gather(
+            *(store.trim("ann", 5) for store in stores * 3),
+            *(store.expire(START + timedelta(seconds=20)) for store in stores * 3),
+            *(
+                store.ask("ann", f"{number}", "Again?", "m", START + timedelta(minutes=1))
+                for store in stores
+                for number in range(3)
+            ),
+        )
+        await stores[0].trim("ann", 5)
+    assert [chat.chat_id for chat in await stores[1].chats("ann", 9, None)] == ["2", "1", "0", "29", "28"]
+    for proxy in proxies:
+        await proxy.close()
 
 
 async def test_an_answer_and_a_deletion_never_wait_for_each_other(postgres: Cluster) -> None:

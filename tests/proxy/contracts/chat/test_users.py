@@ -57,3 +57,18 @@ async def test_each_key_has_chats_of_its_own(tmp_path: Path) -> None:
         assert await status(http, "POST", PATH, "key") == 200
         assert await status(http, "GET", "/api/ai/chats/1", "key") == 200
         assert await status(http, "GET", "/api/ai/chats/1", "other") == 404
+
+
+async def test_of_many_chats_the_oldest_gives_way(tmp_path: Path) -> None:
+    registry = one_model("org/model", "text", kind="vllm")
+    settings = {"api_keys": "key,other", "max_chats": 2, "chat_days": 1}
+    async with (
+        serve_app(registry, BACKEND.create, data=tmp_path, **settings) as url,
+        aiohttp.ClientSession(url) as http,
+    ):
+        assert await status(http, "POST", PATH, "other") == 200
+        for number in (1, 2, 3):
+            assert await status(http, "POST", PATH.replace("=1", f"={number}"), "key") == 200
+        kept = [await status(http, "GET", f"/api/ai/chats/{number}", "key") for number in (1, 2, 3)]
+        assert kept == [404, 200, 200]
+        assert await status(http, "GET", "/api/ai/chats/1", "other") == 200
