@@ -122,6 +122,7 @@ class Place:
     memory_mb: float | None = None
     device: str | None = None
     error: BackendError | None = None
+    failed_on: datetime | None = None
     attempt: Attempt | None = None
     draining: bool = False
     leaving: asyncio.Task[float | None] | None = None
@@ -159,9 +160,12 @@ class Place:
         self.changed()
 
     def failed(self, error: BackendError) -> None:
-        """Its load has failed."""
+        """Its load has failed, and with it the requests that wait for it."""
         self.take("failed")
         self.error = error
+        self.failed_on = datetime.now(UTC)
+        for _ in range(self.wanted):
+            self.figures.failed()
         self.gave_up(error)
 
     def lost(self, error: BackendError | None = None) -> None:

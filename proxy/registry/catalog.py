@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from proxy.registry.catalog_files import (
     Architecture,
+    Level,
     SpeechProvider,
     SpeechRow,
     TranslationProvider,
@@ -18,7 +19,7 @@ from proxy.registry.catalog_files import (
     read_speech,
     read_translation,
 )
-from proxy.registry.catalog_languages import Atlas, Family
+from proxy.registry.catalog_languages import Atlas, Family, Spoken, tier_of
 from proxy.registry.catalog_scores import (
     cores,
     memory_mb,
@@ -155,6 +156,10 @@ class TranslationFacts:
         if self.pair is not None:
             return self.pair == (source, target)
         return source != target and source in self.family.languages and target in self.family.languages
+
+    def tier(self, spoken: Spoken) -> Level:
+        """How well it does a language of its family: where none of these was measured, as well as itself."""
+        return spoken.tier if self.family.measured else tier_of(self.quality)
 
     def pair_quality(self, source: str, target: str) -> int:
         """0-100, of a pair that it speaks: the model's own where no language of its family was measured."""

@@ -56,7 +56,7 @@ class Spoken:
         """How well the models do it: by its score; where there is none, by how much data there is."""
         if self.score is None:
             return self.language.resource
-        return next(tier for tier, least in LEAST.items() if self.score >= least)
+        return tier_of(self.score)
 
     @property
     def worth(self) -> int:
@@ -64,6 +64,11 @@ class Spoken:
         if self.language.code == ENGLISH:
             return 100
         return LEAST[self.tier] if self.score is None else self.score
+
+
+def tier_of(score: int) -> Level:
+    """How well that is, in words."""
+    return next(tier for tier, least in LEAST.items() if score >= least)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,8 @@ def speed_between(parameters: int, known: Iterable[tuple[int, float]]) -> float:
         return (above or below[::-1])[0][1]
     (low, fast), (high, slow) = below[-1], above[0]
     share = math.log(parameters / low) / math.log(high / low)
-    return math.exp((1 - share) * math.log(fast) + share * math.log(slow))
+    between = math.exp((1 - share) * math.log(fast) + share * math.log(slow))
+    return min(max(between, min(fast, slow)), max(fast, slow))
 
 
 def memory_mb(parameters: int, bytes_each: float = 4) -> int:

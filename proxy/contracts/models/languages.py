@@ -58,7 +58,7 @@ def _language(spoken: Spoken, facts: TranslationFacts) -> JsonObject:
         "native_name": language.native,
         "script": language.script,
         "direction": language.direction,
-        "quality_tier": spoken.tier,
+        "quality_tier": facts.tier(spoken),
         "resource_level": language.resource,
     }
     variants: list[Json] = [{"code": v.code, "name": v.name, "region": v.region} for v in spoken.variants]
@@ -70,7 +70,9 @@ def _recommendations(facts: TranslationFacts) -> list[Json]:
     if facts.pair is not None:
         source, target = facts.pair
         return [{"source_language": source, "recommended_targets": [target], "reason": "The pair it was made for."}]
-    return [_recommendation(facts, spoken) for spoken in facts.family.languages.values() if spoken.tier == "high"]
+    return [
+        _recommendation(facts, spoken) for spoken in facts.family.languages.values() if facts.tier(spoken) == "high"
+    ]
 
 
 def _recommendation(facts: TranslationFacts, spoken: Spoken) -> Json:

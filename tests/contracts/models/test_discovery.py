@@ -262,6 +262,26 @@ async def test_pairs_of_a_model_are_paged_and_narrowed(door: str) -> None:
     assert len((await get(door, f"{path}?limit=5&offset=10"))["pairs"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("model", "score", "tier"),
+    [
+        ("nano-translate", 0, "low"),
+        ("facebook/mbart-large-50-many-to-many-mmt", 0, "low"),
+        ("Helsinki-NLP/opus-mt-en-zh", 46, "medium"),
+        ("Helsinki-NLP/opus-mt-pl-en", 80, "high"),
+    ],
+)
+async def test_a_language_that_was_not_measured_is_as_good_as_its_model(
+    door: str, model: str, score: int, tier: str
+) -> None:
+    assert by_id((await get(door, "/api/models/mt?limit=1"))["models"])[model]["quality_score"] == score
+    body = await get(door, f"/api/languages/mt/{model}")
+    assert {language["quality_tier"] for language in body["languages"]} == {tier}
+    assert {pair["quality_score"] for pair in body["pairs"]} == {score}
+    if not score:
+        assert body["recommendations"] == []  # by what should they be?
+
+
 @pytest.mark.parametrize("model", ["nobody/knows-it", "openai/whisper-tiny.en", "x" * 5000, "..%2F..%2Fetc"])
 async def test_languages_of_what_is_no_translation_model(door: str, model: str) -> None:
     body = await get(door, f"/api/languages/mt/{model}", status=404)

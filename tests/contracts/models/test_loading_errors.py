@@ -75,6 +75,13 @@ async def test_download_required(door: Door, monkeypatch: pytest.MonkeyPatch) ->
     assert error["code"] == "DOWNLOAD_REQUIRED"
     assert error["details"]["model_id"] == "openai/whisper-small"
     assert "hf download openai/whisper-small" in error["message"]
+    # Requests that it fails are its failures; that somebody asked for a load is none.
+    for count, rate in ((0, 0.0), (2, 1.0)):
+        for _ in range(count):
+            await door.transcribe("openai/whisper-small", b"RIFF", status=404)
+        status = await door.status("openai/whisper-small")
+        assert (status["inference_count"], status["health_check"]["error_rate"]) == (0, rate)
+    assert (status["status"], status["health_check"]["status"]) == ("error", "unhealthy")
 
 
 async def test_license_error(tmp_path: Path, hub: HubServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from tests.contracts.schema import conforms
 
 CLIP = (Path(__file__).parents[2] / "data" / "speech" / "01.flac").read_bytes()
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
 ROOM = Room(1000.0, 600.0, 50.0)
 EARS = ModelEntry(name="ears", engine="whisper", spec=ModelSpec(source="org/ears"), task="transcription")
 
@@ -57,6 +58,16 @@ async def test_figures_are_those_of_what_happened(door: Door) -> None:
     assert metrics["cache_hit_rate"] == pytest.approx(4 / 5)
     assert status["health_check"]["error_rate"] == 0
     assert status["health_check"]["response_time_ms"] > 0
+
+
+async def test_every_model_of_the_lists_has_a_status(door: Door) -> None:
+    """A client looks at the status of the model that it chose, and loads it when that says `not_loaded`."""
+    statuses = await door.statuses()
+    for kind, name in (("asr", "asr_models"), ("mt", "mt_models")):
+        async with door.world.http.get(f"{door.world.url}/api/models/{kind}") as response:
+            listed = [model["model_id"] for model in (await response.json())["models"]]
+        assert [status["model_id"] for status in statuses[name]] == listed
+    assert (await door.status("openai/whisper-tiny.en"))["status"] == "not_loaded"
 
 
 async def test_the_machine_is_measured(door: Door) -> None:
@@ -102,7 +113,8 @@ def test_a_status_has_every_field() -> None:
     for seconds in (0.1, 0.1, 0.4):
         loaded.figures.succeeded(seconds, now=10.0)
     loaded.figures.failed()
-    (status,) = statuses("transcription", [EARS], [loaded], NOW, 10.0)
+    loaded.used_at = 7.5
+    (status,) = statuses("transcription", [EARS], [loaded], NOW + timedelta(seconds=4), 10.0)
     assert status == {
         "model_id": "ears",
         "status": "loaded",
@@ -110,7 +122,7 @@ def test_a_status_has_every_field() -> None:
         "inference_count": 3,
         "loaded_at": "2026-01-02T03:04:05.678Z",
         "health_check": {
-            "last_check": "2026-01-02T03:04:05.678Z",
+            "last_check": "2026-01-02T03:04:07.178Z",  # when it was last used
             "status": "degraded",
             "response_time_ms": 400.0,
             "error_rate": 0.25,
@@ -137,6 +149,16 @@ def test_an_error_is_kept_and_a_health_check_is_remembered() -> None:
         "response_time_ms": 0.0,
         "error_rate": 0.0,
     }
+
+
+def test_what_was_seen_last_is_when_it_was_seen() -> None:
+    failed = place_of(state=State.ERROR, error=Unavailable("It is damaged."), failed_on=NOW)
+    for place, seen in ((failed, NOW), (place_of(state=State.LOADED, loaded_on=NOW), NOW), (place_of(), LATER)):
+        (status,) = statuses("transcription", [EARS], [place], LATER, 100.0)
+        assert isinstance(status, dict)
+        health = status["health_check"]
+        assert isinstance(health, dict)
+        assert health["last_check"] == f"{seen.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def test_loads_side_by_side_are_one_model_and_unlisted_ones_are_there_too() -> None:
