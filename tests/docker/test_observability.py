@@ -13,9 +13,10 @@ import yaml
 from backends.base import EngineSpec, ModelSpec
 from proxy.app import build_app
 from proxy.contracts.ops import CONTRACT
-from proxy.keys import METRICS, TRAFFIC
+from proxy.keys import DISPATCHER, METRICS, TRAFFIC
 from proxy.observability.call import Call
 from proxy.registry.models import ModelEntry, Registry
+from proxy.routing.health import End
 from proxy.settings import Settings
 from tests.docker.stacks import ROOT
 from tests.docker.test_stacks import SERVICES
@@ -53,6 +54,8 @@ async def rendered() -> str:
     metrics.waited(call)
     metrics.shed(call, "full")
     metrics.reloaded("reloaded")
+    app[DISPATCHER].attempts.retries["e"] += 1
+    app[DISPATCHER].fleet.replicas("e")[0].health.eject(0.0, End.GONE, "nobody is there")
     return metrics.render().decode()
 
 
