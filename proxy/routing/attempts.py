@@ -137,7 +137,9 @@ class Attempts:
         outcome: RelayOutcome,
     ) -> None:
         replica = choice.replica
-        ticket = await self._watchdog.begin(entry, choice)
+        ticket = self._watchdog.ticket(choice)
+        if ticket is None:
+            ticket = await self._watchdog.begin(entry, choice)
         if replica.health.out:
             outcome.began = _both(outcome.began, lambda: replica.proved(ticket))
         try:
@@ -207,6 +209,8 @@ class Attempts:
         self, entry: ModelEntry, choices: Sequence[Choice], wanted: Wanted, failed: BackendError | None
     ) -> Choice:
         """Where to go next. Raises Unavailable where nobody can serve; after a failure, that failure."""
+        if failed is None and self._watchdog.at_ease(choices):
+            return self._selector.choose(entry, choices, wanted, asyncio.get_running_loop().time())
         try:
             able = await self._watchdog.able(entry, choices, again=failed is not None)
         except Unavailable:

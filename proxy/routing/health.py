@@ -111,6 +111,11 @@ class ReplicaHealth:
         return self.state in (State.EJECTED, State.TRIAL)
 
     @property
+    def untroubled(self) -> int | None:
+        """The epoch, where one more success is no news; None where it is."""
+        return self.epoch if self.serving and not (self._failures or self._rests) else None
+
+    @property
     def tried(self) -> float:
         """When the last trial began, or the last failure was."""
         return self._tried

@@ -49,18 +49,26 @@ class Watchdog:
 
     # ------------------------------------------------------------------- before a request
 
+    def at_ease(self, choices: Sequence[Choice]) -> bool:
+        """Whether able() would return all of these: the one look of the hot path."""
+        for _, replica in choices:  # noqa: SIM110 - a generator would cost twice as much
+            if not replica.health.serving or replica.identity.wrong:
+                return False
+        return True
+
+    def ticket(self, choice: Choice) -> int | None:
+        """What begin() would return without having to ask anybody; None where it would."""
+        target, replica = choice
+        return replica.health.epoch if replica.health.serving and target.spec.source in replica.identity.fit else None
+
     async def able(self, entry: ModelEntry, choices: Sequence[Choice], *, again: bool = False) -> Sequence[Choice]:
         """Those that may get the request. again: it has failed elsewhere, and is no good for finding out.
 
         Raises Unavailable, with the reasons and the time of the next trial, when none may. Where another request is finding out
         just now, it waits a moment for that.
         """
-        for choice in choices:
-            if not choice.replica.health.serving or choice.replica.identity.wrong:
-                return await self._able(entry, choices, again=again)
-        return choices
-
-    async def _able(self, entry: ModelEntry, choices: Sequence[Choice], *, again: bool) -> Sequence[Choice]:
+        if self.at_ease(choices):
+            return choices
         loop = asyncio.get_running_loop()
         patience = loop.time() + VERDICT_WITHIN
         while True:
@@ -108,6 +116,8 @@ class Watchdog:
     ) -> None:
         """The request is over. error: what it raised; outcome: what a relay saw in passing; proof: the model had to work for it."""
         replica = choice.replica
+        if error is None and ticket == replica.health.untroubled and (outcome is None or outcome.error is None):
+            return
         verdict = judged(error, outcome)
         now = asyncio.get_running_loop().time()
         if verdict.end is End.OK:
