@@ -10,13 +10,14 @@ import subprocess
 import pytest
 import yaml
 
-from backends.base import EngineSpec, ModelSpec
+from backends.base import EngineSpec, Gauges, ModelSpec
 from proxy.app import build_app
 from proxy.contracts.ops import CONTRACT
 from proxy.keys import DISPATCHER, METRICS, TRAFFIC
 from proxy.observability.call import Call
 from proxy.registry.models import ModelEntry, Registry
 from proxy.routing.health import End
+from proxy.routing.standing import Reading
 from proxy.settings import Settings
 from tests.docker.stacks import ROOT
 from tests.docker.test_stacks import SERVICES
@@ -55,7 +56,9 @@ async def rendered() -> str:
     metrics.shed(call, "full")
     metrics.reloaded("reloaded")
     app[DISPATCHER].attempts.retries["e"] += 1
-    app[DISPATCHER].fleet.replicas("e")[0].health.eject(0.0, End.GONE, "nobody is there")
+    (replica,) = app[DISPATCHER].fleet.replicas("e")
+    replica.health.eject(0.0, End.GONE, "nobody is there")
+    replica.standing.reading = Reading(Gauges(kv=0.5), 0.0, 0)
     return metrics.render().decode()
 
 
