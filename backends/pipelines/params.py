@@ -185,7 +185,7 @@ class ZeroShotMedia(Batched):
     hypothesis_template: Template = ""
 
 
-class QuestionAnswering(Batched):
+class Answering(Params):
     """max_seq_len, doc_stride, max_question_len: tokens; max_answer_len: tokens of an answer."""
 
     top_k: Many = 1
@@ -194,6 +194,11 @@ class QuestionAnswering(Batched):
     max_question_len: Annotated[int, Field(ge=1, le=8192)] = 64
     doc_stride: Annotated[int, Field(ge=1, le=8192)] = 128
     handle_impossible_answer: bool = False
+
+
+class QuestionAnswering(Batched, Answering):
+    """align_to_words: answers begin and end with whole words."""
+
     align_to_words: bool = True
 
 
@@ -338,15 +343,9 @@ class MaskGeneration(Params):
     output_bboxes_mask: bool = False
 
 
-class DocumentQuestionAnswering(Params):
+class DocumentQuestionAnswering(Answering):
     """As in question-answering, over the words of a page."""
 
-    top_k: Many = 1
-    max_answer_len: Many = 15
-    max_seq_len: Annotated[int, Field(ge=16, le=8192)] = 384
-    max_question_len: Annotated[int, Field(ge=1, le=8192)] = 64
-    doc_stride: Annotated[int, Field(ge=1, le=8192)] = 128
-    handle_impossible_answer: bool = False
     padding: Padding = False
 
 

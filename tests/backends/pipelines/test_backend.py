@@ -19,9 +19,9 @@ from backends.pipelines import backend as module
 from backends.pipelines.backend import PipelinesBackend
 from backends.pipelines.tasks import find
 from backends.types import Chat, Infer, Inferred, Json
-from tests.backends.pipelines import tiny
+from tests.backends.pipelines import files, tiny, tiny_senses
 from tests.backends.pipelines.conftest import Directory
-from tests.backends.pipelines.tiny import b64
+from tests.backends.pipelines.files import b64
 from tests.support import gone
 
 SPEC = EngineSpec(name="any", kind="pipelines", device="cpu", max_audio_seconds=5)
@@ -30,8 +30,8 @@ FILL = Infer(task="fill-mask", inputs="emma [MASK]")
 ENDLESS = Infer(
     task="text2text-generation", inputs="emma", params={"min_new_tokens": 100_000, "max_new_tokens": 100_000}
 )
-CTC = tiny.wav2vec2("CTC")
-SOUND = b64(tiny.sound())
+CTC = tiny_senses.wav2vec2("CTC")
+SOUND = b64(files.sound())
 LONG: dict[str, Json] = {"max_new_tokens": 200, "min_new_tokens": 200}
 SHORTENED: dict[str, Json] = {"tokenizer_kwargs": {"truncation": "only_second", "max_length": 2}}
 SECONDS = 30
@@ -221,7 +221,7 @@ async def test_a_result_that_json_cannot_hold_is_a_failure(
         (tiny.bart, Infer(task="summarization", inputs="a", params={"generate_kwargs": LONG}), "ask for fewer tokens"),
         (tiny.gpt2, Infer(task="text-generation", inputs="a", params={"bad_words_ids": [[5000]]}), "tokens end at"),
         (tiny.gpt2, Infer(task="text-generation", inputs=[{"role": "user", "content": "a"}]), "chat template"),
-        (tiny.vits, Infer(task="text-to-speech", inputs="1"), ""),
+        (tiny_senses.vits, Infer(task="text-to-speech", inputs="1"), ""),
         (MASKED, Infer(task="fill-mask", inputs="a [MASK]", params=SHORTENED), "refuses these inputs or params"),
         (tiny.bert("ForTokenClassification"), Infer(task="ner", inputs="a b " * 50, params={"stride": 62}), "stride"),
         (CTC, Infer(task="automatic-speech-recognition", inputs=SOUND, params={"return_timestamps": True}), "CTC"),
@@ -249,14 +249,14 @@ PROBED: list[tuple[str, tiny.Make]] = [
     ("text2text-generation", tiny.t5),
     ("summarization", tiny.bart),
     ("automatic-speech-recognition", CTC),
-    ("audio-classification", tiny.wav2vec2("SequenceClassification")),
-    ("zero-shot-audio-classification", tiny.clap),
-    ("image-classification", tiny.vit),
-    ("image-feature-extraction", tiny.vit),
-    ("image-segmentation", tiny.segformer),
-    ("object-detection", tiny.yolos),
-    ("depth-estimation", tiny.glpn),
-    ("zero-shot-image-classification", tiny.clip),
+    ("audio-classification", tiny_senses.wav2vec2("SequenceClassification")),
+    ("zero-shot-audio-classification", tiny_senses.clap),
+    ("image-classification", tiny_senses.vit),
+    ("image-feature-extraction", tiny_senses.vit),
+    ("image-segmentation", tiny_senses.segformer),
+    ("object-detection", tiny_senses.yolos),
+    ("depth-estimation", tiny_senses.glpn),
+    ("zero-shot-image-classification", tiny_senses.clip),
 ]
 
 
@@ -285,17 +285,17 @@ async def test_where_nothing_small_is_sure_to_be_right_there_is_no_probe(
 
 async def test_a_pipeline_in_a_process_of_its_own(directory: Directory) -> None:
     isolated = backends.create(EngineSpec(name="any", kind="pipelines", device="cpu", isolation="process"))
-    model = spec(directory, tiny.vit, "image-classification")
+    model = spec(directory, tiny_senses.vit, "image-classification")
     try:
         await isolated.load(model, lambda _: None)
-        files = {"file": (tiny.png(), tiny.png())}
-        result = await ask(isolated, model, Infer(task="image-classification", files=files, params={"top_k": 1}))
+        pictures = {"file": (files.png(), files.png())}
+        result = await ask(isolated, model, Infer(task="image-classification", files=pictures, params={"top_k": 1}))
         assert isinstance(result, list)
         assert len(result) == 2
         with pytest.raises(MediaRefused, match="no image that can be read"):
             await ask(isolated, model, Infer(task="image-classification", inputs=b64(b"x")))
         with pytest.raises(Unsupported, match="cannot do `fill-mask`"):
-            await isolated.load(spec(directory, tiny.vit, "fill-mask"), lambda _: None)
+            await isolated.load(spec(directory, tiny_senses.vit, "fill-mask"), lambda _: None)
     finally:
         await isolated.close()
 

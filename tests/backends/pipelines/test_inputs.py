@@ -13,7 +13,7 @@ from backends.pipelines import inputs
 from backends.pipelines.inputs import Media, Wave
 from backends.pipelines.tasks import ALIASES, TASKS, check, missing
 from backends.types import Infer, Json
-from tests.backends.pipelines.tiny import b64
+from tests.backends.pipelines.files import b64
 
 HOSTILE = [
     "/etc/passwd",

@@ -16,7 +16,7 @@ from backends.errors import BackendError, NoDevice, NotCached, OutOfMemory, Unav
 from backends.inprocess.hub import Hub
 from backends.pipelines import loading
 from backends.pipelines.backend import PipelinesBackend
-from tests.backends.pipelines import tiny
+from tests.backends.pipelines import tiny, tiny_senses
 from tests.backends.pipelines.conftest import Directory
 from tests.backends.pipelines.tiny import NANO
 
@@ -31,7 +31,7 @@ def load(task: str, directory: Path, *, device: str = "cpu", compute_type: str =
     ("task", "make", "offer"),
     [
         ("text-classification", MASKED, "org/m (BertForMaskedLM) cannot do `text-classification`"),
-        ("text-generation", tiny.vit, "It does: image-classification"),
+        ("text-generation", tiny_senses.vit, "It does: image-classification"),
         ("summarization", MASKED, "It does: fill-mask"),
         ("fill-mask", tiny.gpt2, "conversational, decision, text-generation"),
         ("automatic-speech-recognition", tiny.gpt2, "It does: conversational, decision, text-generation"),

@@ -19,7 +19,7 @@ from backends.pipelines import media, video
 from backends.pipelines.inputs import Media, Wave
 from backends.pipelines.media import Opener
 from backends.pipelines.video import read_frames
-from tests.backends.pipelines.tiny import b64, mp4, png, sound
+from tests.backends.pipelines.files import b64, mp4, png, sound
 
 
 def opener(rate: int = 16_000, seconds: float = 5) -> Opener:

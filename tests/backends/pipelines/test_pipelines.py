@@ -16,19 +16,20 @@ from transformers.pipelines import get_supported_tasks
 from backends.pipelines.results import to_json
 from backends.pipelines.tasks import ALIASES, TASKS
 from backends.types import Infer, Json
-from tests.backends.pipelines import tiny
+from tests.backends.pipelines import files, tiny, tiny_senses
 from tests.backends.pipelines.conftest import Directory, Run
-from tests.backends.pipelines.tiny import NANO, TEXT, Make, b64
+from tests.backends.pipelines.files import b64
+from tests.backends.pipelines.tiny import NANO, TEXT, Make
 
-PNG = tiny.png(64, 64)
+PNG = files.png(64, 64)
 IMAGE = Image.open(io.BytesIO(PNG))
 SOUND = (np.sin(np.arange(8000) * 2 * np.pi * 440 / 16_000) * 8000).astype("<i2").astype(np.float32) / 32768
 BERT = tiny.bert("ForSequenceClassification")
 MASKED = tiny.bert("ForMaskedLM")
 TAGGER = tiny.bert("ForTokenClassification")
 ENCODER = tiny.bert("Model")
-CTC = tiny.wav2vec2("CTC")
-HEARS = tiny.wav2vec2("SequenceClassification")
+CTC = tiny_senses.wav2vec2("CTC")
+HEARS = tiny_senses.wav2vec2("SequenceClassification")
 HELLO: Json = [{"role": "user", "content": "Hello"}]
 LABELS: dict[str, Json] = {"candidate_labels": ["box", "hotel"]}
 SEEN: Json = [{"role": "user", "content": [{"type": "image", "base64": b64(PNG)}, {"type": "text", "text": "who"}]}]
@@ -74,7 +75,7 @@ CASES = [
         "emma",
         {"max_new_tokens": 4, "return_full_text": False, "stop_sequence": "box", "do_sample": False},
     ),
-    Case("automatic-speech-recognition", CTC, b64(tiny.sound()), direct=SOUND),
+    Case("automatic-speech-recognition", CTC, b64(files.sound()), direct=SOUND),
     Case(
         "automatic-speech-recognition",
         CTC,
@@ -82,21 +83,21 @@ CASES = [
         {"return_timestamps": "char"},
         direct=SOUND,
     ),
-    Case("audio-classification", HEARS, b64(tiny.sound()), {"top_k": 2}, direct=SOUND),
-    Case("audio-classification", HEARS, None, direct=[SOUND, SOUND], files={"file": (tiny.sound(), tiny.sound())}),
-    Case("text-to-speech", tiny.vits, "emma"),
-    Case("image-classification", tiny.vit, b64(PNG), {"top_k": 2}, direct=IMAGE),
-    Case("image-classification", tiny.vit, [f"data:image/png;base64,{b64(PNG)}"], direct=[IMAGE]),
-    Case("image-classification", tiny.vit, None, direct=IMAGE, files={"inputs": (PNG,)}),
-    Case("image-feature-extraction", tiny.vit, b64(PNG), direct=IMAGE),
-    Case("image-segmentation", tiny.segformer, b64(PNG), direct=IMAGE),
-    Case("object-detection", tiny.yolos, b64(PNG), {"threshold": 0.0}, direct=IMAGE),
-    Case("depth-estimation", tiny.glpn, b64(PNG), direct=IMAGE),
-    Case("keypoint-matching", tiny.superglue, [b64(PNG), b64(PNG)], {"threshold": 0.0}, direct=[IMAGE, IMAGE]),
-    Case("zero-shot-image-classification", tiny.clip, b64(PNG), LABELS, direct=IMAGE),
+    Case("audio-classification", HEARS, b64(files.sound()), {"top_k": 2}, direct=SOUND),
+    Case("audio-classification", HEARS, None, direct=[SOUND, SOUND], files={"file": (files.sound(), files.sound())}),
+    Case("text-to-speech", tiny_senses.vits, "emma"),
+    Case("image-classification", tiny_senses.vit, b64(PNG), {"top_k": 2}, direct=IMAGE),
+    Case("image-classification", tiny_senses.vit, [f"data:image/png;base64,{b64(PNG)}"], direct=[IMAGE]),
+    Case("image-classification", tiny_senses.vit, None, direct=IMAGE, files={"inputs": (PNG,)}),
+    Case("image-feature-extraction", tiny_senses.vit, b64(PNG), direct=IMAGE),
+    Case("image-segmentation", tiny_senses.segformer, b64(PNG), direct=IMAGE),
+    Case("object-detection", tiny_senses.yolos, b64(PNG), {"threshold": 0.0}, direct=IMAGE),
+    Case("depth-estimation", tiny_senses.glpn, b64(PNG), direct=IMAGE),
+    Case("keypoint-matching", tiny_senses.superglue, [b64(PNG), b64(PNG)], {"threshold": 0.0}, direct=[IMAGE, IMAGE]),
+    Case("zero-shot-image-classification", tiny_senses.clip, b64(PNG), LABELS, direct=IMAGE),
     Case(
         "zero-shot-object-detection",
-        tiny.owlvit,
+        tiny_senses.owlvit,
         {"image": b64(PNG), "candidate_labels": ["box", "hotel"]},
         {"threshold": 0.0, "top_k": 3},
         direct={"image": IMAGE, "candidate_labels": ["box", "hotel"]},
@@ -114,12 +115,17 @@ CASES = [
     ),
     Case(
         "image-text-to-text",
-        tiny.llava,
+        tiny_senses.llava,
         {"images": b64(PNG), "text": "<image> who"},
         {"max_new_tokens": 4},
         direct={"images": IMAGE, "text": "<image> who"},
     ),
-    Case("image-text-to-text", tiny.llava, SEEN, {"generate_kwargs": {"max_new_tokens": 4}, "return_full_text": False}),
+    Case(
+        "image-text-to-text",
+        tiny_senses.llava,
+        SEEN,
+        {"generate_kwargs": {"max_new_tokens": 4}, "return_full_text": False},
+    ),
 ]
 # Their results differ from one run to the next, or cannot be had from transformers here.
 BY_CHANCE = {"text-to-audio"}
@@ -189,18 +195,19 @@ def test_decisions(run: Run) -> None:
 
 
 def test_a_video_is_looked_at_frame_by_frame(run: Run) -> None:
-    result = run(tiny.videomae, Infer(task="video-classification", inputs=b64(tiny.mp4()), params={"top_k": 1}))
+    result = run(tiny_senses.videomae, Infer(task="video-classification", inputs=b64(files.mp4()), params={"top_k": 1}))
     assert isinstance(result, list)
     assert len(result) == 1
     later = run(
-        tiny.videomae, Infer(task="video-classification", inputs=b64(tiny.mp4()), params={"frame_sampling_rate": 3})
+        tiny_senses.videomae,
+        Infer(task="video-classification", inputs=b64(files.mp4()), params={"frame_sampling_rate": 3}),
     )
     assert later != result
 
 
 def test_sounds_are_heard_at_the_models_own_rate(run: Run) -> None:
-    request = Infer(task="zero-shot-audio-classification", inputs=b64(tiny.sound()), params=LABELS)
-    result = run(tiny.clap, request)
+    request = Infer(task="zero-shot-audio-classification", inputs=b64(files.sound()), params=LABELS)
+    result = run(tiny_senses.clap, request)
     assert isinstance(result, list)
     assert {item["label"] for item in result if isinstance(item, dict)} == {"box", "hotel"}
 

@@ -20,8 +20,9 @@ from backends.errors import Unavailable
 from backends.types import Event, Infer, Inferred, Json, JsonObject, Request, Segment, Speech, Transcribe
 from proxy.registry.config import load_registry
 from proxy.settings import Settings
-from tests.backends.pipelines import tiny
-from tests.backends.pipelines.tiny import NANO, b64, cached
+from tests.backends.pipelines import files, tiny, tiny_senses
+from tests.backends.pipelines.files import b64
+from tests.backends.pipelines.tiny import NANO, cached
 from tests.support import ScriptedBackend, one_model, serve_app
 
 CONFIG = (
@@ -72,9 +73,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("home"),
         distilbert_base_uncased_finetuned_sst_2_english=tiny.distilbert,
         org__bert=tiny.bert("ForMaskedLM"),
-        org__vit=tiny.vit,
+        org__vit=tiny_senses.vit,
         org__layout=tiny.layoutlm,
-        org__ears=tiny.wav2vec2("CTC"),
+        org__ears=tiny_senses.wav2vec2("CTC"),
         org__bart=tiny.bart,
         org__coded=coded,
         org__pickled=pickled,
@@ -106,7 +107,7 @@ async def test_any_model_of_the_hub_does_its_tasks(door: Door) -> None:
 
 
 async def test_files_come_as_base64_and_in_forms(door: Door) -> None:
-    picture = tiny.png()
+    picture = files.png()
     _, expected = await door.json(task="image-classification", model="org/vit", inputs=b64(picture))
     answers = [
         await door.json(task="image-classification", model="org/vit", inputs=f"data:image/png;base64,{b64(picture)}"),
@@ -123,7 +124,7 @@ async def test_files_come_as_base64_and_in_forms(door: Door) -> None:
         ("image", picture), task="document-question-answering", model="org/layout", inputs=words
     )
     assert (status, "'answer': 'emma'" in str(body["result"])) == (200, True)
-    status, body = await door.form(("file", tiny.sound()), task="automatic-speech-recognition", model="org/ears")
+    status, body = await door.form(("file", files.sound()), task="automatic-speech-recognition", model="org/ears")
     assert (status, list(cast("JsonObject", body["result"]))) == (200, ["text"])
 
 
