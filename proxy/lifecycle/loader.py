@@ -172,6 +172,8 @@ class Loader:
         else:
             await self._bring(bringing, None)
         cost = Cost(clock() - started, None if taken is None or asleep else max(0.0, taken))
+        if outside is None:
+            cost = _held_before(cost, expected)
         held = await self._learned(attempt, known_as, cost)
         if isinstance(outside, Launched):
             held = outside.holds(held)
@@ -261,6 +263,15 @@ class Loader:
         if not fetched:
             await self._ledger.learn(engine, known_as, cost)
         return self._ledger.expected(engine, attempt.model).memory_mb if cost.memory_mb is None else cost.memory_mb
+
+
+def _held_before(cost: Cost, expected: Cost) -> Cost:
+    """What a load in this process cost, where earlier ones held so much: it holds no less, and where it seems to, it lives in
+    memory that others were in before and that was never given back.
+    """
+    if cost.memory_mb is None or expected.memory_mb is None:
+        return cost
+    return replace(cost, memory_mb=max(cost.memory_mb, expected.memory_mb))
 
 
 def _unexpected(name: str) -> BackendError:

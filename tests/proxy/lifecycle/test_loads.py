@@ -155,6 +155,19 @@ async def test_past_loads_tell_how_long_the_next_takes_and_what_it_needs(rigged:
     assert started[1].estimated_load_time_ms is not None  # type: ignore[attr-defined]
 
 
+async def test_what_a_model_holds_does_not_shrink_with_each_time_it_is_loaded(rigged: Rigged) -> None:
+    """A heap that was used before has room for it: measured by growth alone, it would hold less and less."""
+    rig = rigged()
+    for grows in (100.0, 60.0, 3.0, 0.0):
+        rig.machine.each = grows
+        await rig.manager.ensure_ready(A)
+        assert rig.place(A).memory_mb == 100.0
+        await rig.manager.unload(A)
+    told = [getattr(news, "memory_usage_mb", None) for news in rig.news if news.kind == "model.load.completed"]
+    needed = [getattr(news, "memory_required_mb", None) for news in rig.news if news.kind == "model.load.started"]
+    assert (told, needed) == ([100.0] * 4, [None, 100.0, 100.0, 100.0])
+
+
 async def test_closing_ends_what_is_under_way(rigged: Rigged) -> None:
     rig = rigged()
     rig.backend.go.clear()
