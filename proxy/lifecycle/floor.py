@@ -182,6 +182,15 @@ class Floor:
         else:
             self._spawn(self._launcher.end(key.engine), f"end {key.engine}")
 
+    @property
+    def sleepers(self) -> list[str]:
+        """Engines that sleep, and hold memory of the host meanwhile."""
+        return self._launcher.sleepers()
+
+    def end_sleeper(self, engine: str) -> None:
+        """Have an engine that sleeps end, because the host's memory is short."""
+        self._spawn(self._launcher.end(engine), f"end {engine}")
+
     def relieve(self, key: Key) -> None:
         """Have a model go because memory is short, unless it is wanted by now."""
         place = self._places.get(key)

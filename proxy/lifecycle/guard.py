@@ -1,8 +1,9 @@
 """Runs one engine and answers for its end: whatever becomes of the proxy, nothing that the engine started is left behind.
 
 A program of its own, of the standard library alone: `guard.py GRACE COMMAND...`. When its standard input ends, closed by the
-proxy or by the proxy's death, all processes of the engine get SIGTERM, and GRACE seconds later SIGKILL. It is there until the
-last of them has gone, and ends with the engine's exit status, 128 + the signal's number where a signal ended it, as shells say.
+proxy or by the proxy's death, all processes of the engine get SIGTERM, and GRACE seconds later SIGKILL; at once when the one that
+was started has ended by itself. It is there until the last of them has gone, and ends with the engine's exit status, 128 + the
+signal's number where a signal ended it, as shells say.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def main(grace: float, command: list[str]) -> int:
         ended |= _reaped()
         if sys.stdin.fileno() in ready or set(told) & {signal.SIGTERM, signal.SIGINT}:
             break
-    ended |= _end_all(grace)
+    # What is left of an engine that has ended by itself serves nobody, and holds its memory.
+    ended |= _end_all(0.0 if engine in ended else grace)
     if descendants(os.getpid()):
         return STUCK
     status = ended.get(engine, 0)

@@ -24,7 +24,8 @@ OnEnd = Callable[["Launched", BackendError], None]
 class Launched:
     """Starts and stops one engine; whoever calls sees to it that nobody uses what it stops.
 
-    held_mb, rest_mb: what it holds on its device when it serves, and when it sleeps, as far as that was measured.
+    held_mb, rest_mb: what it holds on its device when it serves, and when it sleeps, as far as that was measured; rests_since:
+    when it fell asleep, on the loop's clock.
 
     able: whether engines can sleep on this machine; depth: says how deep it shall rest now; on_end: told when it ended by
     itself while it served or slept.
@@ -53,6 +54,7 @@ class Launched:
         self.failures = Failures()
         self.held_mb: float | None = None
         self.rest_mb = 0.0
+        self.rests_since = 0.0
         self._carrier = carrier
         self._depth = depth
         self._on_start = on_start
@@ -210,7 +212,7 @@ class Launched:
             self.able = False
             self._log.warning("engine cannot sleep, and is stopped instead", error=error.message)
             return False
-        self.level = level
+        self.level, self.rests_since = level, _now()
         self._log.info("engine asleep", level=level)
         if self.launch.stop_after is not None:
             pause = max(0.0, self.launch.stop_after - (self.launch.idle or 0.0))

@@ -140,6 +140,8 @@ class Launcher:
         """Where the engine holds its memory, cpu or cuda."""
         if launch.device != "auto":
             return launch.device
+        if isinstance(launch.by, Container) and launch.by.service is None and not launch.by.gpus:
+            return "cpu"
         return "cpu" if (await self._gauge.room()).gpu is None else "cuda"
 
     def asleep(self, device: str) -> list[Resident]:
@@ -155,6 +157,11 @@ class Launcher:
             for name, launched in self._launched.items()
             if launched.asleep and launched.device == device
         ]
+
+    def sleepers(self) -> list[str]:
+        """The engines that sleep, on whichever device, the one first that sleeps for longest."""
+        asleep = [launched for name, launched in self._launched.items() if launched.asleep and name not in self._ending]
+        return [launched.name for launched in sorted(asleep, key=lambda launched: launched.rests_since)]
 
     async def end(self, name: str) -> None:
         """Stop an engine that sleeps. Raises Unavailable when it cannot be ended."""

@@ -13,7 +13,7 @@ SECONDS = 5.0
 
 
 class Watch:
-    """Has one spare model go at each look, while more of the memory is in use than the rules allow."""
+    """Has one go at each look, while more of the memory is in use than the rules allow: engines that sleep, then spare models."""
 
     def __init__(self, floor: Floor, gauge: Gauge, rules: Rules) -> None:
         self._floor = floor
@@ -34,9 +34,13 @@ class Watch:
 
     async def _look(self) -> None:
         await asyncio.sleep(SECONDS)
-        while any(not resident.pinned for resident in self._floor.residents()):
+        while self._floor.sleepers or any(not resident.pinned for resident in self._floor.residents()):
             room = await self._gauge.room()
-            if room.used > self._rules.pressure * room.total:
+            if room.used <= self._rules.pressure * room.total:
+                pass
+            elif sleepers := self._floor.sleepers:
+                self._floor.end_sleeper(sleepers[0])
+            else:
                 order = leaving_order(self._floor.residents(), self._rules.limits.policy)
                 for resident in [resident for resident in order if resident.spare][:1]:
                     self._floor.relieve(resident.key)

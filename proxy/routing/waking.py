@@ -12,7 +12,7 @@ from proxy.registry.models import ModelEntry, Target, at
 from proxy.routing.fleet import Choice
 from proxy.routing.retries import was_sent
 
-KNOWN_WITHIN = 1.0
+KNOWN_WITHIN = 2.0
 """Seconds in which the end of a process is known here, after its connections were refused."""
 NOTHING: AbstractAsyncContextManager[None] = nullcontext()
 

@@ -48,20 +48,23 @@ def model(engine: str, *, adapter: str | None = None) -> ModelEntry:
 
 @dataclass
 class Machine:
-    """Memory in MB, of which each engine that serves holds `each`, and `rest` when it sleeps. gpu: it is that of a GPU."""
+    """Memory in MB, of which each engine that serves holds `each`, and `rest` when it sleeps. gpu: it is that of a GPU, beside a
+    host with its own, of which `others` hold a part.
+    """
 
     total: float = 10_000.0
     each: float = 100.0
     rest: float = 0.0
     gpu: bool = False
     host: float = 10_000.0
+    others: float = 0.0
     holding: Callable[[], tuple[int, int]] = field(default=lambda: (0, 0))
 
     def room(self) -> Room:
         serving, sleeping = self.holding()
         held = serving * self.each + sleeping * self.rest
         if self.gpu:
-            return Room(self.host, self.host, 0.0, Gpu(self.total, held))
+            return Room(self.host, self.host - self.others, 0.0, Gpu(self.total, held))
         return Room(self.total, self.total - held, held)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import psutil
+import pytest
 
+from proxy.lifecycle import pressure
 from proxy.lifecycle.rules import Rules
 from tests.proxy.lifecycle.engine_rig import EngineRig, Machine, engine_rig, launch, model
 
@@ -72,6 +74,18 @@ async def test_asleep_for_long_it_stops() -> None:
         await rig.until(lambda: not _runs(first))
         async with rig.manager.use(A):
             assert await rig.pid("a") != first
+
+
+async def test_while_the_hosts_memory_is_short_sleepers_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pressure, "SECONDS", 0.05)
+    machine = Machine(gpu=True)
+    async with engine_rig({"a": launch(idle=0.1, sleep=1)}, machine=machine) as rig:
+        async with rig.manager.use(A):
+            first = await rig.pid("a")
+        await rig.until(lambda: rig.kinds("a")[-1] == "unload.completed")
+        assert _runs(first)
+        machine.others = 0.9 * machine.host
+        await rig.until(lambda: not _runs(first))
 
 
 async def test_without_a_gpu_it_is_stopped_instead() -> None:

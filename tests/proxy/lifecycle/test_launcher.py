@@ -133,6 +133,19 @@ async def test_killed_while_it_served_it_is_started_again_by_the_next_request() 
             assert await rig.pid("a") != first
 
 
+async def test_what_an_engine_leaves_behind_when_it_is_killed_ends_at_once() -> None:
+    async with engine_rig({"a": launch("--child", grace=30.0)}) as rig:
+        await rig.manager.ensure_ready(A)
+        engine = psutil.Process(await rig.pid("a"))
+        (child,) = engine.children()
+        child.suspend()
+        started = time.monotonic()
+        engine.kill()
+        await rig.until(lambda: not rig.manager.is_ready(A))
+        assert time.monotonic() - started < 5, "a stopped process heeds nothing but SIGKILL"
+        assert not child.is_running()
+
+
 async def test_what_ignores_a_kind_word_is_killed_with_all_that_it_started() -> None:
     marker = f"--name=stubborn-{os.getpid()}"
     async with engine_rig({"a": launch("--stubborn", "--child", marker, grace=0.3)}) as rig:
