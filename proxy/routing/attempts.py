@@ -137,6 +137,8 @@ class Attempts:
         outcome: RelayOutcome,
     ) -> None:
         replica = choice.replica
+        if self._watchdog.poison.active:
+            self._watchdog.poison.refuse(asked.body, asyncio.get_running_loop().time())
         ticket = self._watchdog.ticket(choice)
         if ticket is None:
             ticket = await self._watchdog.begin(entry, choice)
@@ -146,9 +148,10 @@ class Attempts:
             with replica.serving():
                 await relay.relay(asked, sink, outcome)
         except BaseException as error:
-            self._watchdog.ended(choice, ticket, error)
+            self._watchdog.ended(choice, ticket, error, request=asked.body)
             raise
-        self._watchdog.ended(choice, ticket, None, outcome, proof="tokenize" not in asked.path)
+        proof = "tokenize" not in asked.path
+        self._watchdog.ended(choice, ticket, None, outcome, proof=proof, request=asked.body)
 
     async def _hedged(
         self,
@@ -192,6 +195,7 @@ class Attempts:
 
     async def _run(self, entry: ModelEntry, choice: Choice, request: Request) -> AsyncGenerator[Event, None]:
         replica = choice.replica
+        self._watchdog.poison.refuse(request, asyncio.get_running_loop().time())
         ticket = await self._watchdog.begin(entry, choice)
         try:
             with replica.serving():
@@ -201,9 +205,9 @@ class Attempts:
                             replica.proved(ticket)
                         yield event
         except BaseException as error:
-            self._watchdog.ended(choice, ticket, error)
+            self._watchdog.ended(choice, ticket, error, request=request)
             raise
-        self._watchdog.ended(choice, ticket, None)
+        self._watchdog.ended(choice, ticket, None, request=request)
 
     async def _next(
         self, entry: ModelEntry, choices: Sequence[Choice], wanted: Wanted, failed: BackendError | None

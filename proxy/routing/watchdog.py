@@ -13,6 +13,7 @@ from proxy.registry.models import ModelEntry
 from proxy.routing.breaker import NEUTRAL, Verdict, judged
 from proxy.routing.fleet import Choice, Fleet, Replica
 from proxy.routing.health import End, State, last_resort, ready
+from proxy.routing.poison import Asked, Poison
 
 TICK = 0.25
 LATE = 1.0  # seconds after which our own loop, stopped or blocked, is to blame for what was not heard in time
@@ -25,13 +26,14 @@ log = structlog.get_logger("health")
 
 
 class Watchdog:
-    """One for all replicas of a fleet."""
+    """One for all replicas of a fleet. poison: the requests that killed some."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._late_at = float("-inf")
+        self.poison = Poison()
         self._looks: dict[Replica, asyncio.Task[None]] = {}
 
     def start(self) -> None:
@@ -113,10 +115,15 @@ class Watchdog:
         outcome: RelayOutcome | None = None,
         *,
         proof: bool = True,
+        request: Asked = b"",
     ) -> None:
-        """The request is over. error: what it raised; outcome: what a relay saw in passing; proof: the model had to work for it."""
+        """The request is over. error: what it raised; outcome: what a relay saw in passing; proof: the model had to work for it;
+        request: what it asked.
+        """
         replica = choice.replica
         if error is None and ticket == replica.health.untroubled and (outcome is None or outcome.error is None):
+            if self.poison.active:
+                self.poison.cleared(request)
             return
         verdict = judged(error, outcome)
         now = asyncio.get_running_loop().time()
@@ -131,6 +138,10 @@ class Watchdog:
         replica.health.ended(now, ticket, *verdict)
         if verdict.end is End.SILENT:
             _cut(replica)
+        elif verdict.end is End.GONE:
+            self.poison.died(replica.name, now)
+        elif verdict.end in (End.BROKEN, End.STATUS):
+            self.poison.broke(replica.name, request, now)
 
     def _excused(self, error: BaseException | None, now: float) -> bool:
         """Whether our own loop stood still just now: only a refused connection is not its doing."""
@@ -149,15 +160,28 @@ class Watchdog:
             self._late_at = now
             log.warning("the event loop stood still", seconds=round(now - self._due, 1))
         for replica in self._fleet.all():
-            if replica.health.serving and not replica.identity.wrong and replica.health.rules.silence is None:
-                continue
             self._watch_silence(replica, now)
-            if replica.look_due(now) and len(self._looks) < AT_ONCE and replica not in self._looks:
+            if replica.look_due(now) or self.poison.awaits(replica.name, now):
                 replica.looked_at = now
-                look = asyncio.create_task(_look(replica), name=f"look at {replica.name}")
-                self._looks[replica] = look
-                look.add_done_callback(lambda _, replica=replica: self._looks.pop(replica, None))  # type: ignore[misc]
+                self._look_at(replica)
         self._wait(loop)
+
+    def _look_at(self, replica: Replica) -> None:
+        if len(self._looks) < AT_ONCE and replica not in self._looks:
+            look = asyncio.create_task(self._look(replica), name=f"look at {replica.name}")
+            self._looks[replica] = look
+            look.add_done_callback(lambda _: self._looks.pop(replica, None))
+
+    async def _look(self, replica: Replica) -> None:
+        """See whether it accepts connections, and serves what it should: a hint for the next trial, and no more."""
+        if replica.watched is None:
+            return
+        try:
+            await replica.identity.look(replica.watched)
+        except Unavailable:
+            self.poison.died(replica.name, asyncio.get_running_loop().time())
+        else:
+            replica.health.hint(asyncio.get_running_loop().time())
 
     def _watch_silence(self, replica: Replica, now: float) -> None:
         limit = replica.health.rules.silence
@@ -230,14 +254,3 @@ def _cut(replica: Replica) -> None:
     if replica.watched is not None:
         message = f"Engine {replica.name!r} has fallen silent and was taken out of service; ask again."
         replica.watched.cut(TimedOut(message))
-
-
-async def _look(replica: Replica) -> None:
-    """See whether it accepts connections again, and serves what it should: a hint for the next trial, and no more."""
-    if replica.watched is None:
-        return
-    try:
-        await replica.identity.look(replica.watched)
-    except Unavailable:
-        return
-    replica.health.hint(asyncio.get_running_loop().time())
