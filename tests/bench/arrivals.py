@@ -88,14 +88,18 @@ async def clients(url: str, request: bytes, patience: float) -> AsyncIterator[Cl
         crowd.close()
 
 
-async def arrive(crowd: Clients, rate: float, seconds: float, seed: int) -> list[Arrival]:
-    """Load for so long, with so many requests a second on average; all arrivals, in the order in which they were due."""
+async def arrive(crowd: Clients, rate: float, seconds: float, seed: int) -> list[asyncio.Task[Arrival]]:
+    """Load for so long, with so many requests a second on average; all arrivals, in the order in which they were due.
+
+    Some are not answered yet: a load that follows meets an engine that still has them.
+    """
     draw, begun, due = random.Random(seed), time.perf_counter(), 0.0
     asked: list[asyncio.Task[Arrival]] = []
     while (due := due + draw.expovariate(rate)) < seconds:
         await asyncio.sleep(max(0.0, begun + due - time.perf_counter()))
         asked.append(asyncio.create_task(crowd.ask(begun, due)))
-    return list(await asyncio.gather(*asked))
+    await asyncio.sleep(max(0.0, begun + seconds - time.perf_counter()))
+    return asked
 
 
 class _Client(asyncio.Protocol):

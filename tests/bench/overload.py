@@ -10,6 +10,7 @@ does not hold.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import platform
 import socket
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench.arrivals import Arrival, Clients, arrive, clients
+from tests.bench.arrivals import Arrival, arrive, clients
 from tests.bench.crowded_engine import CAPACITY, SECONDS, SLOTS
 from tests.bench.load import percentile, request_bytes
 from tests.bench.mock_engine import MODEL
@@ -130,13 +131,13 @@ async def measure(url: str, seconds: float) -> list[Phase]:
     request = request_bytes("door", MODEL, "", stream=False, pause_ms=0)
     async with clients(url, request, PATIENCE) as crowd:
         await arrive(crowd, CAPACITY * AFTER, 2.0, seed=0)
-        phases = [await _phase(crowd, f"{load:g}", load, seconds, seed) for seed, load in enumerate(LOADS, 1)]
-        phases.append(await _phase(crowd, f"{AFTER:g}, after", AFTER, max(seconds, 2 * RECOVERY), 99))
-    return phases
-
-
-async def _phase(crowd: Clients, name: str, load: float, seconds: float, seed: int) -> Phase:
-    return Phase(name, load, seconds, await arrive(crowd, CAPACITY * load, seconds, seed))
+        loads = [(f"{load:g}", load, seconds) for load in LOADS]
+        loads.append((f"{AFTER:g}, after", AFTER, max(seconds, 2 * RECOVERY)))
+        asked = [await arrive(crowd, CAPACITY * load, time, seed) for seed, (_, load, time) in enumerate(loads, 1)]
+        return [
+            Phase(name, load, time, await asyncio.gather(*tasks))
+            for (name, load, time), tasks in zip(loads, asked, strict=True)
+        ]
 
 
 def run(seconds: float, python: str, *, admission: bool) -> list[Phase]:

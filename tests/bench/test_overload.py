@@ -30,7 +30,7 @@ async def engine(work: Work) -> AsyncIterator[str]:
 
 async def test_every_arrival_is_accounted_for(engine: str) -> None:
     async with clients(engine, REQUEST, patience=5.0) as crowd:
-        arrivals = await arrive(crowd, rate=50, seconds=0.4, seed=1)
+        arrivals = await asyncio.gather(*await arrive(crowd, rate=50, seconds=0.4, seed=1))
     assert arrivals
     assert {each.outcome for each in arrivals} == {"answered"}
     assert all(each.seconds >= 0.5 * SECONDS - 0.005 for each in arrivals)
@@ -38,7 +38,7 @@ async def test_every_arrival_is_accounted_for(engine: str) -> None:
 
 async def test_clients_give_up_and_the_engine_stops_working_for_them(engine: str, work: Work) -> None:
     async with clients(engine, REQUEST, patience=0.03) as crowd:
-        arrivals = await arrive(crowd, rate=300, seconds=0.1, seed=1)
+        arrivals = await asyncio.gather(*await arrive(crowd, rate=300, seconds=0.1, seed=1))
         assert {each.outcome for each in arrivals} == {"gave up"}
     async with asyncio.timeout(5):
         while work.requests:  # noqa: ASYNC110 - a count that announces nothing
