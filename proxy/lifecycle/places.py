@@ -136,6 +136,11 @@ class Place:
         return self.remote or (self.state is State.LOADED and self.leaving is None and not self.draining)
 
     @property
+    def here(self) -> bool:
+        """Whether it is a model of this process: neither an engine elsewhere, nor one that is started here."""
+        return not self.remote and self.terms is None
+
+    @property
     def forgettable(self) -> bool:
         """Whether nothing would be lost but its figures."""
         idle = not (self.busy or self.wanted or self.pinned or self.attempt or self.leaving)
