@@ -41,6 +41,7 @@ def observe(dialect_of: DialectOf, metrics: Metrics, log: AccessLog) -> Middlewa
             if not response.prepared:
                 response.headers[HEADER] = call.request_id
                 response.headers["Server"] = SERVER
+                response.headers.update(call.told)
             return response
         finally:
             call.settle()

@@ -37,7 +37,7 @@ async def stream_sse(
     The source is closed whatever happens: with it goes the work behind it.
     """
     call = request[CALL]
-    response = web.StreamResponse(headers={**SSE_HEADERS, **(told or {}), HEADER: call.request_id})
+    response = web.StreamResponse(headers={**SSE_HEADERS, **(told or {}), **call.told, HEADER: call.request_id})
     response.headers["Content-Type"] = content_type
     if request.version >= HttpVersion11:
         response.enable_chunked_encoding()

@@ -16,7 +16,9 @@ class Call:
     """One request's record. Times are time.monotonic(); status 499 = the client left; tokens None = not told.
 
     size: of the body in bytes, where it was read; queued: seconds for which it waited for its engine; patient: its client is
-    told that it waits while its engine starts, so that it may wait for as long as that takes.
+    told that it waits while its engine starts, so that it may wait for as long as that takes; session: the key of what belongs
+    together, for the cache of the engine that serves it; replica: which of the engine's served; instead_of: the model that was
+    asked for, where another stepped in; told: headers of ours for the answer.
     """
 
     request_id: str
@@ -27,6 +29,8 @@ class Call:
     engine: str = ""
     replica: str = ""
     session: str | None = None
+    instead_of: str = ""
+    told: dict[str, str] = field(default_factory=dict)
     status: int = 0
     error: str | None = None
     caller: Caller = ANYONE

@@ -92,6 +92,8 @@ def _fields(call: Call) -> dict[str, object]:
     if call.model:
         fields["model"] = call.model
         fields["engine"] = call.engine
+    if call.instead_of:
+        fields["instead_of"] = call.instead_of
     if call.replica not in ("", call.engine):
         fields["replica"] = call.replica
     if call.caller.key:

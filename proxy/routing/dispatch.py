@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import replace
 
 from backends.base import RelayOutcome, RelayRequest, Sink, Tokenizing
-from backends.errors import Unavailable, Unsupported
+from backends.errors import BackendError, Unavailable, Unsupported
 from backends.types import Chat, Complete, Event, JsonObject, Request, Task, Tokenized, Usage
 from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
@@ -16,6 +17,7 @@ from proxy.observability.metrics import Metrics
 from proxy.registry.models import ModelEntry, Registry, Target, at
 from proxy.routing.admission import Admission, Slot
 from proxy.routing.attempts import Attempts
+from proxy.routing.fallbacks import Elsewhere, gives_way, step_in
 from proxy.routing.fleet import Choice, Fleet
 from proxy.routing.lines import Rules
 from proxy.routing.router import Router
@@ -98,18 +100,50 @@ class Dispatcher:
         able = [_relays(choice, method, path) for choice in self.fleet.candidates(entry)]
         return bool(able) and (all(able) if everywhere else any(able))
 
-    async def relay(
+    def relay(
         self,
         entry: ModelEntry,
         ask: Callable[[Target], RelayRequest],
         sink: Sink,
         call: Call,
         prompt: JsonObject | None = None,
-    ) -> None:
-        """Pass bytes through. Raises BackendError only before the first byte went out.
+    ) -> Coroutine[None, None, None]:
+        """Pass bytes through. Raises BackendError only before the first byte went out; Elsewhere where another model steps in.
 
         ask: the request as an engine is to see it; prompt: its parsed body, by which replicas are chosen.
         """
+        relay = self._relay_or_step_in if entry.fallbacks else self._relay
+        return relay(entry, ask, sink, call, prompt)
+
+    async def _relay_or_step_in(
+        self,
+        entry: ModelEntry,
+        ask: Callable[[Target], RelayRequest],
+        sink: Sink,
+        call: Call,
+        prompt: JsonObject | None,
+    ) -> None:
+        ways = self.router.ways(entry)
+        while True:
+            try:
+                return await self._relay(ways[0], ask, sink, call, prompt)
+            except (BackendError, ApiError) as failure:
+                del ways[0]
+                if not ways or not gives_way(failure, safe=call.safe):
+                    raise
+                step_in(ways[0], call)
+                if not self.relays(ways[0], call.method, call.path):
+                    others = tuple(each.name for each in ways[1:])
+                    raise Elsewhere(replace(ways[0], fallbacks=others), failure) from failure
+
+    async def _relay(
+        self,
+        entry: ModelEntry,
+        ask: Callable[[Target], RelayRequest],
+        sink: Sink,
+        call: Call,
+        prompt: JsonObject | None,
+    ) -> None:
         call.relayed = outcome = RelayOutcome()
         model, engine = call.model, call.engine
         wanted = Wanted(prompt, call.session)
@@ -123,8 +157,28 @@ class Dispatcher:
             self._traffic.leave(model, engine)
             _note(wanted, call)
 
-    async def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
+    def run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         """Serve a request as events; closing the stream stops the work. Raises BackendError."""
+        return self._run_or_step_in(entry, request, call) if entry.fallbacks else self._run(entry, request, call)
+
+    async def _run_or_step_in(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
+        """The model's answer, or that of the first that can serve of those that step in for it."""
+        ways = self.router.ways(entry)
+        begun = False
+        while True:
+            try:
+                async with aclosing(self._run(ways[0], request, call)) as events:
+                    async for event in events:
+                        begun = True
+                        yield event
+                return
+            except (BackendError, ApiError) as failure:
+                del ways[0]
+                if begun or not ways or not gives_way(failure, safe=call.safe):
+                    raise
+                step_in(ways[0], call)
+
+    async def _run(self, entry: ModelEntry, request: Request, call: Call) -> AsyncGenerator[Event, None]:
         model, engine = call.model or entry.name, entry.engine
         wanted = Wanted(request, call.session)
         self._traffic.enter(model, engine)

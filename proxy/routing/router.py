@@ -46,6 +46,17 @@ class Router:
         message = f"The model `{entry.name}` does {entry.spec.task or entry.task}, not {task}. {self._offer(task)}"
         raise ApiError(ErrorCode.INVALID, message, param="model")
 
+    def ways(self, entry: ModelEntry) -> list[ModelEntry]:
+        """The model and those that step in for it, in order; those that step in for these come right after them."""
+        found: dict[str, ModelEntry] = {}
+        ahead = [entry]
+        while ahead:
+            each = ahead.pop(0)
+            if each.name not in found:
+                found[each.name] = each
+                ahead = [self._names[name] for name in each.fallbacks if name in self._names] + ahead
+        return [*found.values()]
+
     def find(self, name: str) -> ModelEntry:
         """The model called `name`, whatever it does. Raises MODEL_NOT_FOUND."""
         entry = self._names.get(name)

@@ -40,7 +40,8 @@ async def pass_on(
     headers of our own beside the engine's.
     """
     call = request[CALL]
-    sink = ClientSink(request, call.request_id, told or {})
+    call.told.update(told or {})
+    sink = ClientSink(request, call.request_id, call.told)
     headers = forwarded_headers(request, call.request_id)
 
     def ask(target: Target) -> RelayRequest:

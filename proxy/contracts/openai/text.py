@@ -23,6 +23,7 @@ from proxy.http.stream import stream_sse
 from proxy.http.waiting import comment
 from proxy.keys import DISPATCHER, TOKENIZE_INPUTS
 from proxy.registry.models import ModelEntry
+from proxy.routing.fallbacks import Elsewhere
 
 RESPONSES_MARKS = (b"response.completed", b"response.failed", b"response.incomplete", b'"type":"error"')
 
@@ -41,7 +42,10 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     if dispatcher.relays(entry, "POST", request.path):
         # Only what was changed on the way is encoded anew.
         body = body if data is sent else orjson.dumps(data)
-        return await _pass_on(request, entry, body, data, DONE_MARK, told)
+        try:
+            return await _pass_on(request, entry, body, data, DONE_MARK, told)
+        except Elsewhere as elsewhere:
+            entry = elsewhere.entry
     chat = parse(ChatBody, data)
     events = dispatcher.run(entry, chat.request(data), request[CALL])
     return await _answer(request, entry, TextAnswer("chat", entry.name), events, chat, told)
@@ -53,7 +57,10 @@ async def completions(request: web.Request) -> web.StreamResponse:
     entry = _resolve(request, data)
     _require(data, "prompt", (str, list))
     if request.app[DISPATCHER].relays(entry, "POST", request.path):
-        return await _pass_on(request, entry, body, data, DONE_MARK)
+        try:
+            return await _pass_on(request, entry, body, data, DONE_MARK)
+        except Elsewhere as elsewhere:
+            entry = elsewhere.entry
     completion = parse(CompletionBody, data)
     events = request.app[DISPATCHER].run(entry, completion.request(), request[CALL])
     return await _answer(request, entry, TextAnswer("completion", entry.name), events, completion)
