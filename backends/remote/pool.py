@@ -140,7 +140,8 @@ class Pool:
             self._idle.remove(connection)
 
     def dropped(self) -> None:
-        """The engine closed a connection by itself: tell whoever wants to know."""
+        """The engine closed a connection by itself, so somebody is there; who, is for others to find out."""
+        self._quiet_since = asyncio.get_running_loop().time()
         if self.on_drop is not None:
             self.on_drop()
 
