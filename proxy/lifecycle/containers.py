@@ -75,8 +75,9 @@ class DockerContainer:
         while self._handle is not None:
             try:
                 status = (await self._handle.wait())["StatusCode"]
-            except aiodocker.DockerError as error:
-                if error.status == HTTPStatus.NOT_FOUND:
+            except Exception as error:
+                # Whatever cuts the question short says nothing of the container, but for this.
+                if isinstance(error, aiodocker.DockerError) and error.status == HTTPStatus.NOT_FOUND:
                     return "was removed"
                 await asyncio.sleep(LOOK_SECONDS)
             else:

@@ -56,7 +56,7 @@ class Launcher:
         self._lost = lost
         self._launched: dict[str, Launched] = {}
         self._faces: dict[str, ModelEntry] = {}
-        self._making = asyncio.Lock()
+        self._making: dict[str, asyncio.Lock] = {}
         self._ending: set[str] = set()
         self.started: Callable[[str], None] = lambda _: None
         self._log = structlog.get_logger("engines")
@@ -109,7 +109,7 @@ class Launcher:
 
     async def engine(self, name: str) -> Launched:
         """The engine, as it is configured by now; one that ran otherwise is ended first. Raises Unavailable."""
-        async with self._making:
+        async with self._making.setdefault(name, asyncio.Lock()):
             launched = self._launched.get(name)
             backend = self._engines[name]
             if launched is not None and launched.backend is not backend:

@@ -50,13 +50,15 @@ class Box:
 
 
 class DockerDouble:
-    """What it has, and what it was asked: `METHOD /path`."""
+    """What it has, and what it was asked: `METHOD /path`. away: it answers nothing but 500."""
 
     def __init__(self) -> None:
         self.boxes: dict[str, Box] = {}
         self.images = {"engine:1"}
         self.pullable = {"engine:2"}
         self.asked: list[str] = []
+        self.away = False
+        self._waiting: set[asyncio.Transport] = set()
         self._reading: set[asyncio.Task[None]] = set()
 
     def add(self, name: str, config: JsonObject) -> Box:
@@ -93,6 +95,12 @@ class DockerDouble:
         task = asyncio.create_task(self._read(box))
         self._reading.add(task)
 
+    def hang_up(self) -> None:
+        """Cut the connections on which somebody waits for the end of a container."""
+        for transport in self._waiting:
+            transport.abort()
+        self._waiting.clear()
+
     async def close(self) -> None:
         """End all of it."""
         for box in self.boxes.values():
@@ -114,6 +122,8 @@ class DockerDouble:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.asked.append(f"{request.method} {request.path.removeprefix(f'/v{VERSION}')}")
+        if self.away:
+            raise _refusal(web.HTTPInternalServerError, "away")
         return await handler(request)
 
     def _box(self, request: web.Request) -> Box:
@@ -181,6 +191,8 @@ class DockerDouble:
         # As the real one does: the head at once, the body at the end.
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
+        if request.transport is not None:
+            self._waiting.add(request.transport)
         if box.process is not None:
             await box.ended.wait()
         status = box.status or 0

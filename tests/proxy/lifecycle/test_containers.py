@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from backends.base import EngineSpec
 from backends.errors import Broken, NotFound, Unavailable
 from backends.launch import Container, Launch
 from backends.types import Json
+from proxy.lifecycle import containers
 from proxy.lifecycle.containers import DIGEST, ENGINE, PROJECT, SERVICE, specification
 from tests.proxy.lifecycle.docker_double import DockerDouble, docker_double
 from tests.proxy.lifecycle.engine_rig import WAIT, EngineRig, engine_rig, model
@@ -162,6 +164,22 @@ async def test_killed_while_it_served_it_is_started_again(docker: tuple[DockerDo
             assert await rig.pid("a") != first
         await rig.manager.unload(A)
         assert names(double) == []
+
+
+async def test_a_docker_engine_that_is_away_for_a_moment_says_nothing_of_its_containers(
+    docker: tuple[DockerDouble, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "LOOK_SECONDS", 0.05)
+    double, url = docker
+    async with engine_rig({"a": made(url)}) as rig:
+        await rig.manager.ensure_ready(A)
+        double.away = True
+        double.hang_up()
+        await asyncio.sleep(0.3)
+        assert rig.manager.is_ready(A)
+        double.away = False
+        os.kill(await rig.pid("a"), signal.SIGKILL)
+        await rig.until(lambda: not rig.manager.is_ready(A))
 
 
 async def test_without_a_docker_engine(tmp_path: Path) -> None:
