@@ -215,6 +215,14 @@ def none_serves(entry: ModelEntry, choices: Sequence[Choice], now: float) -> Una
     return Unavailable(f"No replica of `{entry.name}` can serve now: {said}.", retry_after=max(1.0, min(waits)))
 
 
+def trouble(entry: ModelEntry, choices: Sequence[Choice], now: float) -> str | None:
+    """Why no replica serves the model now; None where one does, or where it needs none."""
+    wrong = [choice.target.spec.source in choice.replica.identity.wrong for choice in choices]
+    out = [choice.replica.health.out for choice in choices]
+    all_out = choices and all(each or other for each, other in zip(wrong, out, strict=True))
+    return none_serves(entry, choices, now).message if all_out else None
+
+
 def _said(choice: Choice, now: float) -> str:
     replica = choice.replica
     wrong = replica.identity.wrong.get(choice.target.spec.source)

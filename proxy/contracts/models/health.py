@@ -15,11 +15,12 @@ from backends.types import JsonObject
 from proxy.contracts.models.named import named_model, refuse_options
 from proxy.contracts.models.sessions import timestamp
 from proxy.contracts.models.status import DEGRADED_FROM
-from proxy.keys import LIFECYCLE
+from proxy.keys import DISPATCHER, LIFECYCLE
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.memory import Room
 from proxy.lifecycle.places import Check, Place, Verdict
 from proxy.registry.models import ModelEntry
+from proxy.routing.watchdog import trouble
 
 PATIENCE = 30.0
 """Seconds that a tiny inference may take, behind whatever runs."""
@@ -46,7 +47,8 @@ async def check_health(request: web.Request) -> web.Response:
     entry = await named_model(request)
     await refuse_options(request)
     lifecycle = request.app[LIFECYCLE]
-    tried = await _tried(lifecycle, entry)
+    choices = request.app[DISPATCHER].fleet.candidates(entry)
+    tried = await _tried(lifecycle, entry, trouble(entry, choices, asyncio.get_running_loop().time()))
     room, now = await lifecycle.gauge.room(), datetime.now(UTC)
     place = lifecycle.place(entry)
     error_rate = place.figures.summary(asyncio.get_running_loop().time()).error_rate
@@ -92,11 +94,14 @@ def report(name: str, tried: Tried, place: Place, room: Room, pressure: float, e
     return Report(verdict, {"model_id": name, "status": verdict, "checks": checks, "recommendations": [*advice]})
 
 
-async def _tried(lifecycle: LifecycleManager, entry: ModelEntry) -> Tried:
+async def _tried(lifecycle: LifecycleManager, entry: ModelEntry, trouble: str | None) -> Tried:
+    """trouble: why no engine elsewhere serves it, by what requests have shown: that comes before what engines say."""
     place = lifecycle.place(entry)
     if not place.open:
         why = place.error.message if place.error is not None else "The model is not loaded."
         return Tried(False, False, why, "Nothing was run: the model is not loaded.")
+    if place.remote and trouble is not None:
+        return Tried(True, False, None, trouble)
     if place.remote:
         health = await lifecycle.engine_health(entry)
         told = None if health.ok else health.reason

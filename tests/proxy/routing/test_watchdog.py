@@ -282,6 +282,20 @@ async def test_engines_that_answer_to_any_name_are_held_to_what_they_were() -> N
         assert "another engine before" in proxy.replicas[0].identity.wrong["served"]
 
 
+async def test_a_models_health_check_tells_what_requests_have_shown_of_an_engine_that_says_it_is_well() -> None:
+    async with VllmDouble("served") as engine, door(engine.url, rules=HealthRules(first_pause=30)) as proxy:
+        path = f"{proxy.url}/api/models/m/health-check"
+        async with ClientSession() as session:
+            async with session.post(path) as answer:
+                assert (await answer.json())["status"] == "healthy"
+            engine.fail(*[Fault(kind="status", status=500)] * 3)
+            await proxy.statuses(3)
+            async with session.post(path) as answer:
+                told = await answer.json()
+        assert told["status"] == "unhealthy"
+        assert "gpu (ejected: it answered 500" in told["checks"]["inference"]["message"]
+
+
 # --------------------------------------------------------------------------- among engines
 
 
