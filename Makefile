@@ -61,3 +61,5 @@ clean: ## remove environments and caches
 -include tests/bench/bench.mk
 -include tests/whisperx/whisperx.mk
 -include tests/docker/docker.mk
+-include tests/sim/sim.mk
+-include tests/faults/faults.mk
