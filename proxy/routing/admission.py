@@ -41,9 +41,9 @@ class Admission:
         metrics.watch_all("switchboard_slots", "Requests that an engine may serve at once.", ("engine",), self._slots)
 
     def admit(self, entry: ModelEntry, call: Call) -> Slot:
-        """`async with admission.admit(entry, call):` holds a slot for a model's request, after waiting if need be.
+        """A slot for a model's request, after waiting if need be: `async with admission.admit(entry, call):`.
 
-        Raises ApiError with `retry_after`: OVERLOADED when this caller has too many requests, UNAVAILABLE when all have.
+        Waiting raises ApiError with `retry_after`: OVERLOADED when this caller has too many requests, UNAVAILABLE when all have.
         """
         return Slot(self, self._lines.of(entry), call)
 
@@ -118,28 +118,43 @@ class Admission:
 
 
 class Slot:
-    """A slot for as long as the block runs; where nothing is limited, nothing."""
+    """A slot, or a place among those who wait for one; where nothing is limited, nothing. Whoever has it leaves it in the end."""
 
-    __slots__ = ("_admission", "_call", "_line", "_ticket")
+    __slots__ = ("_admission", "_call", "_ticket")
 
     def __init__(self, admission: Admission, line: Line | None, call: Call) -> None:
         self._admission = admission
-        self._line = line
         self._call = call
-        self._ticket: Ticket | None = None
+        self._ticket = None if line is None else admission.enter(line, call)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to wait for, if only the news that it was sent away: `await started()`."""
+        return self._ticket is not None and self._ticket.state is not State.STARTED
+
+    async def started(self) -> None:
+        """Return when the slot is there. Raises ApiError as Admission.admit says."""
+        if self._ticket is not None:
+            await self._admission.started(self._ticket, self._call)
+
+    def leave(self) -> None:
+        """The request is over."""
+        if self._ticket is not None:
+            self._admission.leave(self._ticket)
 
     async def __aenter__(self) -> Slot:
-        if self._line is not None:
-            self._ticket = ticket = self._admission.enter(self._line, self._call)
-            if ticket.state is not State.STARTED:
-                await self._admission.started(ticket, self._call)
+        try:
+            if self.waits:
+                await self.started()
+        except BaseException:
+            self.leave()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        if self._ticket is not None:
-            self._admission.leave(self._ticket)
+        self.leave()
 
     def allows(self, engine: str) -> bool:
         """Whether this engine of the model may serve the request: its slot is there, or there is room."""

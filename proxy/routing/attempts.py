@@ -61,6 +61,8 @@ class Attempts:
             goes_to(choice.replica.engine)
             outcome.began = wanted.begun
             try:
+                if not safe and not choice.on_demand:
+                    return await self._relayed(entry, choice, relay, asked, sink, outcome)
                 async with self._waking.hold(entry, choice.target):
                     if safe and choice.replica.spec.hedge_ms and len(choices) > 1:
                         return await self._hedged(entry, choice, without(choice, choices), ask, sink, outcome, wanted)
@@ -144,12 +146,14 @@ class Attempts:
             ticket = await self._watchdog.begin(entry, choice)
         if replica.health.out:
             outcome.began = _both(outcome.began, lambda: replica.proved(ticket))
+        replica.enter()
         try:
-            with replica.serving():
-                await relay.relay(asked, sink, outcome)
+            await relay.relay(asked, sink, outcome)
         except BaseException as error:
             self._watchdog.ended(choice, ticket, error, request=asked.body)
             raise
+        finally:
+            replica.leave()
         proof = "tokenize" not in asked.path
         self._watchdog.ended(choice, ticket, None, outcome, proof=proof, request=asked.body)
 
@@ -197,16 +201,18 @@ class Attempts:
         replica = choice.replica
         self._watchdog.poison.refuse(request, asyncio.get_running_loop().time())
         ticket = await self._watchdog.begin(entry, choice)
+        replica.enter()
         try:
-            with replica.serving():
-                async with aclosing(replica.backend.run(choice.target.spec, request)) as events:
-                    async for event in events:
-                        if replica.health.out:
-                            replica.proved(ticket)
-                        yield event
+            async with aclosing(replica.backend.run(choice.target.spec, request)) as events:
+                async for event in events:
+                    if replica.health.out:
+                        replica.proved(ticket)
+                    yield event
         except BaseException as error:
             self._watchdog.ended(choice, ticket, error, request=request)
             raise
+        finally:
+            replica.leave()
         self._watchdog.ended(choice, ticket, None, request=request)
 
     async def _next(

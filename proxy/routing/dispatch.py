@@ -97,7 +97,7 @@ class Dispatcher:
 
     def relays(self, entry: ModelEntry, method: str, path: str, *, everywhere: bool = True) -> bool:
         """Whether a request can be passed on as it is, whichever of the model's engines gets it; or some of them, at least."""
-        able = [_relays(choice, method, path) for choice in self.fleet.candidates(entry)]
+        able = self.fleet.plan(entry).relayed(method, path)
         return bool(able) and (all(able) if everywhere else any(able))
 
     def relay(
@@ -148,12 +148,20 @@ class Dispatcher:
         model, engine = call.model, call.engine
         wanted = Wanted(prompt, call.session)
         self._traffic.enter(model, engine)
+        slot = self._admission.admit(entry, call)
         try:
-            async with self._admission.admit(entry, call) as slot:
-                opened = self._open(self._current(entry), slot)
-                async with self._waking.among(entry, opened, patient=call.patient) as choices:
-                    await self.attempts.relay(entry, choices, ask, sink, outcome, slot.goes_to, wanted, safe=call.safe)
+            if slot.waits:
+                await slot.started()
+            entry = self._current(entry)
+            choices = self._open(entry, slot)
+            if not self.fleet.plan(entry).on_demand:
+                return await self.attempts.relay(
+                    entry, choices, ask, sink, outcome, slot.goes_to, wanted, safe=call.safe
+                )
+            async with self._waking.among(entry, choices, patient=call.patient) as awake:
+                await self.attempts.relay(entry, awake, ask, sink, outcome, slot.goes_to, wanted, safe=call.safe)
         finally:
+            slot.leave()
             self._traffic.leave(model, engine)
             _note(wanted, call)
 
@@ -271,8 +279,3 @@ def _note(wanted: Wanted, call: Call) -> None:
     wanted.begun()
     if wanted.chosen is not None:
         call.engine, call.replica = wanted.chosen.engine, wanted.chosen.name
-
-
-def _relays(choice: Choice, method: str, path: str) -> bool:
-    relay = choice.replica.relay
-    return relay is not None and relay.relays(method, path)

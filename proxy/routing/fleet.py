@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -47,18 +46,17 @@ class Replica:
     _sent_before_trial: int = 0
     _emptied: asyncio.Event | None = None
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """A request is with it until the block ends."""
+    def enter(self) -> None:
+        """A request is with it from now on; whoever calls this calls leave() in a `finally`."""
         self.in_flight += 1
         self.served += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if self._emptied is not None and not self.in_flight:
-                self._emptied.set()
-                self._emptied = None
+
+    def leave(self) -> None:
+        """It is not any more."""
+        self.in_flight -= 1
+        if self._emptied is not None and not self.in_flight:
+            self._emptied.set()
+            self._emptied = None
 
     def began(self, now: float) -> int:
         """A request goes there: its ticket."""
@@ -96,6 +94,33 @@ class Choice(NamedTuple):
     target: Target
     replica: Replica
 
+    @property
+    def on_demand(self) -> bool:
+        """Whether the engine, or the adapter on it, comes and goes: it is to be held while it serves."""
+        return self.replica.spec.launch is not None or self.target.spec.adapter is not None
+
+
+class Plan:
+    """What is known of a model's requests before any comes. on_demand: an engine of it, or an adapter, comes and goes."""
+
+    __slots__ = ("_relayed", "choices", "entry", "on_demand")
+
+    def __init__(self, entry: ModelEntry, choices: tuple[Choice, ...]) -> None:
+        self.entry = entry
+        self.choices = choices
+        self.on_demand = any(choice.on_demand for choice in choices)
+        self._relayed: dict[tuple[str, str], tuple[bool, ...]] = {}
+
+    def relayed(self, method: str, path: str) -> tuple[bool, ...]:
+        """Which of the choices pass such a request on as it is. Paths are those of routes: a few."""
+        able = self._relayed.get((method, path))
+        if able is None:
+            able = tuple(
+                replica.relay is not None and replica.relay.relays(method, path) for _, replica in self.choices
+            )
+            self._relayed[method, path] = able
+        return able
+
 
 class Fleet:
     """Owner of the replicas. drained: engines that take no new requests, those of this process among them.
@@ -106,6 +131,7 @@ class Fleet:
     def __init__(self, engines: Engines, registry: Registry) -> None:
         self._engines = engines
         self._replicas: dict[str, tuple[Replica, ...]] = {}
+        self._plans: dict[int, Plan] = {}
         self.drained: set[str] = set()
         self._drained_by_file: frozenset[str] = frozenset()
         self.leaving: dict[Replica, asyncio.Task[None]] = {}
@@ -124,6 +150,7 @@ class Fleet:
             )
             for name in names
         }
+        self._plans = {id(entry): self._plan(entry) for entry in registry.models}
         for engine in registry.drained ^ self._drained_by_file:
             self.drain(engine, draining=engine in registry.drained)
         self._drained_by_file = registry.drained
@@ -187,10 +214,20 @@ class Fleet:
         await replica.backend.close()
         del self.leaving[replica]
 
-    def candidates(self, entry: ModelEntry) -> list[Choice]:
+    def plan(self, entry: ModelEntry) -> Plan:
+        """The way of a model's requests."""
+        plan = self._plans.get(id(entry))
+        return plan if plan is not None and plan.entry is entry else self._plan(entry)
+
+    def candidates(self, entry: ModelEntry) -> tuple[Choice, ...]:
         """Every replica that serves the model; none for a model of this process."""
-        targets = entry.targets or (Target(engine=entry.engine, spec=entry.spec),)
-        return [Choice(target, replica) for target in targets for replica in self._replicas.get(target.engine, ())]
+        return self.plan(entry).choices
+
+    def _plan(self, entry: ModelEntry) -> Plan:
+        choices = (
+            Choice(target, replica) for target in entry.served_by for replica in self._replicas.get(target.engine, ())
+        )
+        return Plan(entry, tuple(choices))
 
     def usable(self, engine: str) -> int:
         """How many replicas of an engine take requests now."""
