@@ -122,8 +122,10 @@ class Floor:
         """Nobody uses the place any more: someone may have waited for that."""
         if place.leaving is not None or place.draining:
             place.changed()
-        awaited = self._timer is None and not place.pinned and self._rules.limits.idle is not None
-        if self._line or awaited:
+        self._seekers.moved()
+        idle = self._rules.limits.idle if place.terms is None else place.terms.idle
+        due = None if place.pinned or idle is None else place.used_at + idle
+        if self._line or (due is not None and (self._timer is None or due < self._timer.when())):
             self.step()
 
     def step(self) -> None:
@@ -163,6 +165,8 @@ class Floor:
             )
             place.lost(error)
         self._lost_adapters(key.engine)
+        if place is not None and place.pinned and self._launcher.refusal(place.entry) is None:
+            self.want(place, place.entry)
         self.step()
 
     def _lost_adapters(self, engine: str) -> None:

@@ -37,7 +37,7 @@ async def test_an_idle_engine_makes_room_for_one_that_is_asked_for() -> None:
 
 async def test_a_busy_engine_never_makes_room_while_it_is_used() -> None:
     async with crowded("a", "b", rules=Rules(budget=150.0, wait=0.4)) as rig:
-        async with rig.manager.use(A):
+        async with rig.manager.use(A, patient=True):
             first = await rig.pid("a")
             with pytest.raises(Unavailable, match="waits for memory that others use") as told:
                 await rig.manager.ensure_ready(B)
@@ -138,9 +138,9 @@ async def test_models_of_this_process_share_the_memory_with_engines() -> None:
     async with crowded("a", rules=Rules(budget=150.0, wait=0.4)) as rig:
         # What it holds is measured with its first load, and counted from then on.
         await rig.manager.ensure_ready(whisper)
-        async with rig.manager.use(A):
+        async with rig.manager.use(A, patient=True):
             assert not rig.manager.is_ready(whisper)
             with pytest.raises(Unavailable):
                 await rig.manager.ensure_ready(whisper)
-        async with rig.manager.use(whisper):
+        async with rig.manager.use(whisper, patient=True):
             assert not rig.manager.is_ready(A)

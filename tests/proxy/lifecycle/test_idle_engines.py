@@ -9,7 +9,9 @@ import pytest
 
 from proxy.lifecycle import pressure
 from proxy.lifecycle.rules import Rules
+from proxy.lifecycle.scheduler import Limits
 from tests.proxy.lifecycle.engine_rig import EngineRig, Machine, engine_rig, launch, model
+from tests.proxy.lifecycle.rig import entry
 
 A = model("a")
 
@@ -31,6 +33,18 @@ async def test_an_engine_stops_when_it_was_idle_and_starts_again_when_it_is_aske
         assert not rig.manager.is_ready(A)
         async with rig.manager.use(A):
             assert await rig.pid("a") != first
+
+
+@pytest.mark.parametrize("others", [None, 300.0])
+async def test_its_own_ttl_counts_whatever_others_have(others: float | None) -> None:
+    whisper = entry("whisper", engine="here")
+    async with engine_rig({"a": launch(idle=0.2)}, rules=Rules(limits=Limits(idle=others))) as rig:
+        async with rig.manager.use(whisper):
+            pass
+        async with rig.manager.use(A):
+            pass
+        await rig.until(lambda: "unload.completed" in rig.kinds("a"))
+        assert rig.manager.is_ready(whisper)
 
 
 async def test_an_engine_without_a_ttl_stays() -> None:
@@ -102,6 +116,16 @@ async def test_one_that_is_told_to_leave_does_not_sleep_but_stops() -> None:
             first = await rig.pid("a")
         await rig.manager.unload(A)
         assert not _runs(first)
+
+
+async def test_a_preloaded_engine_that_died_is_started_again_by_itself() -> None:
+    async with engine_rig({"a": launch()}) as rig:
+        await rig.manager.preload(A)
+        first = await rig.pid("a")
+        psutil.Process(first).kill()
+        await rig.until(lambda: not rig.manager.is_ready(A))
+        await rig.until(lambda: rig.manager.is_ready(A))
+        assert await rig.pid("a") != first
 
 
 async def test_a_preloaded_engine_never_rests() -> None:
