@@ -157,7 +157,7 @@ def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
 def _launch(engine: EngineSpec, number: int, file: FileTable, base: Path) -> Launch | None:
     """How the engine is started here, to serve the models that the file gives it."""
     served = [(model, name) for model in file.models if (name := model.name_on(engine.name)) is not None]
-    names = tuple(name for model, name in served if model.adapter is None)
+    names = tuple(dict.fromkeys(name for model, name in served if model.adapter is None))
     adapters = any(model.adapter is not None for model, _ in served)
     try:
         return launch_of(file.engines[number].launch, engine.kind, engine.key, names, adapters=adapters, base=base)

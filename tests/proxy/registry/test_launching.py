@@ -76,6 +76,12 @@ def test_a_process_serves_the_models_that_the_file_gives_it(tmp_path: Path, monk
     )
 
 
+def test_a_name_that_several_models_have_there_is_said_once(tmp_path: Path) -> None:
+    more = '\n[[models]]\nname = "also"\nengines = [{ name = "gpu", served_as = "nano" }]\n'
+    command = launched(tmp_path, 'how = "process"\nmodel = "m"', models=MODELS + more).by.command
+    assert command[-2:] == ("--served-model-name", "nano")
+
+
 def test_any_program_that_is_told_its_port(tmp_path: Path) -> None:
     launch = launched(
         tmp_path, 'how = "process"\ncommand = ["llama-server", "--port={port}"]', kind="openai_compatible"
