@@ -12,7 +12,8 @@ from proxy.contracts.hf_server.requests import InferBody, from_form
 from proxy.http.body import read_json
 from proxy.http.multipart import read_form
 from proxy.http.observe import CALL
-from proxy.http.sessions import SESSIONS, preferences
+from proxy.http.queries import refuse_others
+from proxy.http.sessions import FIELD, SESSIONS, preferences
 from proxy.keys import DISPATCHER, SETTINGS
 from proxy.routing.router import OWN_ENGINES
 from proxy.tasks.parsing import parse
@@ -22,6 +23,7 @@ from proxy.tasks.telling import told_absent, told_inside
 
 async def infer(request: web.Request) -> web.Response:
     """`POST /infer`: `{"result": ...}`, what transformers' pipeline returns. Files come in JSON as base64, or in a form."""
+    refuse_others(request.query, (FIELD,))
     body, files = await _read(request)
     task = find(body.task)
     wishes = await preferences(request, body.session_id)

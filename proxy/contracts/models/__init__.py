@@ -10,7 +10,7 @@ from proxy.contract import Contract
 from proxy.contracts.models import discovery, health, languages, loading, sessions, socket, status
 from proxy.contracts.models.errors import render_error
 from proxy.contracts.models.operations import operations
-from proxy.contracts.models.queries import without_query
+from proxy.http.queries import without_query
 
 
 def _routes() -> Iterable[web.RouteDef]:

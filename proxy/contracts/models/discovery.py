@@ -14,8 +14,8 @@ from aiohttp import web
 from backends.types import JsonObject
 from proxy.contracts.models.listed import Listed, listed_speech, listed_translation
 from proxy.contracts.models.pairs import PairQuery, answer, in_our_codes, read_query, written
-from proxy.contracts.models.queries import without_query
 from proxy.contracts.models.recommended import Machine, recommended_speech
+from proxy.http.queries import without_query
 from proxy.keys import CATALOG, DISPATCHER, LIFECYCLE
 from proxy.lifecycle.memory import read_room
 from proxy.lifecycle.places import Place

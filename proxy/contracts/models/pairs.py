@@ -12,8 +12,8 @@ import orjson
 from aiohttp import web
 
 from backends.types import Json
-from proxy.contracts.models.queries import refuse_others
 from proxy.errors import invalid
+from proxy.http.queries import refuse_others
 from proxy.registry.catalog import TranslationFacts
 from proxy.registry.catalog_languages import Atlas
 

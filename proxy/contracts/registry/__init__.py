@@ -14,6 +14,7 @@ from proxy.contracts.registry.generate import generate
 from proxy.contracts.registry.models import add_model, get_model, list_models, remove_model, update_model
 from proxy.contracts.registry.operations import operations
 from proxy.contracts.registry.pipeline import pipeline
+from proxy.http.queries import without_query
 
 PREFIX = "/api/huggingface"
 # Ids have slashes, written plainly or as %2F.
@@ -23,6 +24,13 @@ MODEL = f"{PREFIX}/models/{{model_id:.+}}"
 def _routes() -> Iterable[web.RouteDef]:
     return (
         web.get(f"{PREFIX}/models", list_models),
+        web.delete(f"{PREFIX}/cache", clear_cache),
+        *map(without_query, _plain()),
+    )
+
+
+def _plain() -> Iterable[web.RouteDef]:
+    return (
         web.post(f"{PREFIX}/models", add_model),
         web.post(f"{MODEL}/load", load_model),
         web.get(MODEL, get_model),
@@ -31,7 +39,6 @@ def _routes() -> Iterable[web.RouteDef]:
         web.post(f"{PREFIX}/generate", generate),
         web.post(f"{PREFIX}/pipeline", pipeline),
         web.get(f"{PREFIX}/cache", get_cache),
-        web.delete(f"{PREFIX}/cache", clear_cache),
         web.get(f"{PREFIX}/statistics", statistics),
         web.get(f"{PREFIX}/model-types", model_types),
         web.get(f"{PREFIX}/dependencies", dependencies),

@@ -54,7 +54,7 @@ async def get_cache(request: web.Request) -> web.Response:
 
 async def clear_cache(request: web.Request) -> web.Response:
     """`DELETE /cache`: answers when running requests have ended and memory is free. `?model_id=` = of this model alone."""
-    model_id = read_query(request.query.items(), "model_id")
+    model_id = read_query(request.query, "model_id")
     if "model_id" in request.query and not model_id:
         raise invalid("model_id", "it is empty; name a model, or leave it out to clear all")
     places = [place for place in _loaded(request) if model_id is None or model_id in _names(place.entry)]
@@ -101,4 +101,4 @@ def _names(entry: ModelEntry) -> tuple[str, ...]:
 
 def _loaded(request: web.Request) -> list[Place]:
     places = request.app[LIFECYCLE].places()
-    return [place for place in places if place.state is State.LOADED and not place.remote]
+    return [place for place in places if place.state is State.LOADED and place.here]

@@ -19,7 +19,7 @@ from proxy.keys import LIFECYCLE, REGISTRY
 
 async def list_models(request: web.Request) -> web.Response:
     """`GET /models`; `?type=` = of this type alone."""
-    wanted = read_query(request.query.items(), "type")
+    wanted = read_query(request.query, "type")
     listing = await request.app[REGISTRY].all()
     models = [model_object(model) for model in listing.models if wanted is None or model.model_type == wanted]
     return answer({"models": [*models], "count": len(models)})

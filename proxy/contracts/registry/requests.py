@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -17,6 +17,7 @@ from backends.types import Json, JsonObject
 from proxy.contracts.registry.errors import SHOWN, missing
 from proxy.contracts.registry.options import Options
 from proxy.errors import ApiError, ErrorCode, invalid
+from proxy.http.queries import refuse_others
 from proxy.registry.rows import TYPES, Model
 from proxy.tasks.parsing import parse
 from proxy.tasks.translation import TranslationParams
@@ -160,17 +161,10 @@ def read_pipeline(data: JsonObject) -> PipelineCall:
     return PipelineCall(model_id, task, data["inputs"], rest)
 
 
-def read_query(query: Iterable[tuple[str, str]], known: str) -> str | None:
+def read_query(query: Mapping[str, str], known: str) -> str | None:
     """The one parameter that a query may have; None when it is not there, or empty. Raises INVALID for any other."""
-    values = []
-    for name, value in query:
-        if name != known:
-            message = f"`{name[:SHOWN]}` is not supported; leave it out. Known: {known}."
-            raise ApiError(ErrorCode.INVALID, message, param=name[:SHOWN])
-        values.append(value)
-    if len(values) > 1:
-        raise ApiError(ErrorCode.INVALID, f"`{known}` was sent more than once.", param=known)
-    return values[0] or None if values else None
+    refuse_others(query, (known,))
+    return query.get(known) or None
 
 
 def require(data: Mapping[str, object], *fields: str) -> None:

@@ -53,6 +53,18 @@ async def test_a_list_is_answered_in_its_order(url: str, backend: ScriptedBacken
     assert backend.requests == [Translate(texts=tuple(texts), source="en", target="fr")]
 
 
+async def test_the_query_holds_nothing_but_a_session(url: str, backend: ScriptedBackend) -> None:
+    body = {"task": "translation", "inputs": "a"}
+    for query, name in (
+        ("model=mt", "`model`"),
+        ("task=translation", "`task`"),
+        ("session_id=a&session_id=b", "`session_id`"),
+    ):
+        async with ClientSession() as session, session.post(f"{url}/infer?{query}", json=body) as answer:
+            assert (answer.status, name in (await answer.json())["detail"]) == (400, True)
+    assert backend.requests == []
+
+
 async def test_errors_are_details(url: str, backend: ScriptedBackend) -> None:
     status, body = await post(url, task="translation", model="/opus", inputs="a")
     assert (status, list(body)) == (404, ["detail"])

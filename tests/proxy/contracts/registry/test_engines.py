@@ -101,7 +101,9 @@ async def test_whatever_writes_text_generates(
     """Without a template for chats, and with less room than the contract's 100 tokens."""
     home = await asyncio.to_thread(tiny.cached, tmp_path, org__tiny=make)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
-    engines = {name: EngineSpec(name=name, kind=name, device="cpu") for name in ("transformers", "pipelines")}
+    engines = {
+        name: EngineSpec(name=name, kind=name, device="cpu", data=tmp_path) for name in ("transformers", "pipelines")
+    }
     async with opened(Registry(engines=engines)) as ask:
         await ask.add("org/tiny", kind)
         status, body = await ask("POST", "/generate", {"model_id": "org/tiny", "prompt": "emma bought the yellow box"})
@@ -136,7 +138,8 @@ async def test_a_model_that_cannot_be_run_is_its_choosers_mistake(
     home = await asyncio.to_thread(tiny.cached, tmp_path, **({"org__tiny": make} if make else {}))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
     engines = {
-        name: EngineSpec(name=name, kind=name, device="cpu") for name in ("transformers", "pipelines", "translation")
+        name: EngineSpec(name=name, kind=name, device="cpu", data=tmp_path)
+        for name in ("transformers", "pipelines", "translation")
     }
     async with opened(Registry(engines=engines)) as ask:
         await ask.add("org/tiny", kind)
@@ -157,7 +160,8 @@ async def test_a_model_registered_as_another_kind_is_told(
     home = await asyncio.to_thread(tiny.cached, tmp_path, org__tiny=tiny.bert("ForMaskedLM"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(home / "hub"))
     engines = {
-        name: EngineSpec(name=name, kind=name, device="cpu") for name in ("transformers", "pipelines", "translation")
+        name: EngineSpec(name=name, kind=name, device="cpu", data=tmp_path)
+        for name in ("transformers", "pipelines", "translation")
     }
     async with opened(Registry(engines=engines)) as ask:
         await ask.add("org/tiny", kind)

@@ -240,10 +240,31 @@ async def test_ids_that_no_model_can_have_are_not_found(ask: Client, model_id: s
     assert (await ask("POST", "/generate", {"model_id": model_id, "prompt": "p"}))[0] == 404
 
 
-@pytest.mark.parametrize("query", ["GET /models?typ=x", "GET /models?type=a&type=b", "DELETE /cache?model=m"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "GET /models?typ=x",
+        "GET /models?type=a&type=b",
+        "DELETE /cache?model=m",
+        "GET /cache?model_id=m",
+        "GET /statistics?model_id=m",
+        "GET /model-types?x",
+        "GET /dependencies?x=",
+        "GET /models/house/chat?x=1",
+        "DELETE /models/house/chat?force=true",
+        "PUT /models/house/chat?name=n",
+        "POST /models?name=n",
+        "POST /models/house/chat/load?force_reload=true",
+        "POST /generate?stream=true",
+        "POST /pipeline?max_length=5",
+    ],
+)
 async def test_queries_hold_nothing_else(ask: Client, query: str) -> None:
-    status, told = await ask(*query.split())
+    method, path = query.split()
+    body = {"name": "n", "prompt": "p"} if method in ("POST", "PUT") else None
+    status, told = await ask(method, path, body)
     assert (status, told["success"]) == (400, False)
+    assert f"`{path.partition('?')[2].partition('=')[0]}`" in told["error"]
 
 
 async def test_a_text_that_is_no_text_is_found_nowhere(ask: Client) -> None:
