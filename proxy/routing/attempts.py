@@ -31,6 +31,7 @@ class Attempts:
         self._selector = Selector()
         self._watchdog = watchdog
         self._waking = waking
+        # By the first engine of the model that was asked for: several engines of one model share what it may repeat.
         self._budgets: defaultdict[str, RetryBudget] = defaultdict(RetryBudget)
         self.retries: defaultdict[str, int] = defaultdict(int)
         self.hedges: defaultdict[str, int] = defaultdict(int)
@@ -69,7 +70,7 @@ class Attempts:
                     return await self._relayed(entry, choice, relay, asked, sink, outcome)
             except BackendError as error:
                 failed, choices = error, without(choice, choices)
-                if choices and self._may_go_on(choice, error, safe=safe):
+                if choices and self._may_go_on(entry, choice, error, safe=safe):
                     continue
                 if restarted or not await self._waking.restarted(entry, choice.target, error):
                     raise
@@ -108,7 +109,7 @@ class Attempts:
                 failed, choices = error, without(choice, choices)
                 if begun:
                     raise
-                if choices and self._may_go_on(choice, error, safe=safe):
+                if choices and self._may_go_on(entry, choice, error, safe=safe):
                     continue
                 if restarted or not await self._waking.restarted(entry, choice.target, error):
                     raise
@@ -183,7 +184,7 @@ class Attempts:
         def second(lane: Lane) -> Coroutine[None, None, None] | None:
             now = asyncio.get_running_loop().time()
             able = allowed(others, now, again=True)
-            if not able or not self._budgets[engine].take(now):
+            if not able or not self._budgets[entry.engine].take(now):
                 return None
             self.hedges[engine] += 1
             asked.append(self._selector.choose(entry, able, wanted, now))
@@ -229,15 +230,14 @@ class Attempts:
             raise failed from failed.__cause__
         return self._selector.choose(entry, able, wanted, asyncio.get_running_loop().time())
 
-    def _may_go_on(self, choice: Choice, error: BackendError, *, safe: bool) -> bool:
+    def _may_go_on(self, entry: ModelEntry, choice: Choice, error: BackendError, *, safe: bool) -> bool:
         """Whether this failure may be made up for elsewhere; one that an engine has seen is counted."""
-        engine = choice.replica.engine
         if not may_retry(error, first_byte_sent=False, safe=safe):
             return False
         if was_sent(error):
-            if not self._budgets[engine].take(asyncio.get_running_loop().time()):
+            if not self._budgets[entry.engine].take(asyncio.get_running_loop().time()):
                 return False
-            self.retries[engine] += 1
+            self.retries[choice.replica.engine] += 1
         return True
 
 
