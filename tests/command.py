@@ -50,9 +50,9 @@ class Command:
             await asyncio.sleep(POLL_SECONDS)
         raise AssertionError
 
-    async def rest(self) -> int:
-        """Read the log to its end; the exit status."""
-        async with asyncio.timeout(START_SECONDS):
+    async def rest(self, within: float | None = START_SECONDS) -> int:
+        """Read the log to its end; the exit status. within: seconds, None = however long that takes."""
+        async with asyncio.timeout(within):
             status = None
             while status is None:
                 status = self.process.poll()

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import replace
 
 from backends.base import RelayOutcome, RelayRequest, Sink, Tokenizing
-from backends.errors import BackendError, Unavailable, Unsupported
+from backends.errors import BackendError, Unsupported
 from backends.types import Chat, Complete, Event, JsonObject, Request, Task, Tokenized, Usage
 from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
@@ -18,7 +18,7 @@ from proxy.registry.models import ModelEntry, Registry, Target, at
 from proxy.routing.admission import Admission, Slot
 from proxy.routing.attempts import Attempts
 from proxy.routing.fallbacks import Elsewhere, gives_way, step_in
-from proxy.routing.fleet import Choice, Fleet
+from proxy.routing.fleet import Choice, Fleet, drained
 from proxy.routing.lines import Rules
 from proxy.routing.router import Router
 from proxy.routing.selection import Wanted
@@ -252,14 +252,14 @@ class Dispatcher:
         if entry.engine not in self.router.registry.engines:
             entry = self.router.resolve(entry.name, entry.task)
         if self.fleet.drained and self.fleet.drained.issuperset(engines_of(entry)):
-            raise _drained(entry)
+            raise drained(entry)
         return entry
 
     def _open(self, entry: ModelEntry, slot: Slot | None = None) -> list[Choice]:
         """The replicas that may get the request, on engines with room if its model has several. Raises Unavailable."""
         candidates = [choice for choice in self.fleet.candidates(entry) if not choice.replica.draining]
         if not candidates:
-            raise _drained(entry)
+            raise drained(entry)
         if slot is not None and entry.targets:
             return [choice for choice in candidates if slot.allows(choice.target.engine)] or candidates
         return candidates
@@ -268,10 +268,6 @@ class Dispatcher:
 def engines_of(entry: ModelEntry) -> tuple[str, ...]:
     """The names of the engines that serve a model."""
     return tuple(target.engine for target in entry.targets) or (entry.engine,)
-
-
-def _drained(entry: ModelEntry) -> Unavailable:
-    return Unavailable(f"The engine behind `{entry.name}` is drained: it takes no new requests.", retry_after=5)
 
 
 def _note(wanted: Wanted, call: Call) -> None:

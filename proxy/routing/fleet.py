@@ -11,6 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from backends.base import Backend, EngineSpec, Relay, Watched
+from backends.errors import Unavailable
 from proxy.lifecycle.engines import Engines, Made
 from proxy.registry.models import ModelEntry, Registry, Target
 from proxy.routing.health import End, ReplicaHealth, State
@@ -50,6 +51,10 @@ class Replica:
         """A request is with it from now on; whoever calls this calls leave() in a `finally`."""
         self.in_flight += 1
         self.served += 1
+
+    def expect(self) -> None:
+        """A request is about to be sent there, and counts as one of its own from now on; likewise."""
+        self.in_flight += 1
 
     def leave(self) -> None:
         """It is not any more."""
@@ -236,6 +241,11 @@ class Fleet:
     def all(self) -> Iterator[Replica]:
         """Every replica of every engine."""
         return chain(*self._replicas.values())
+
+
+def drained(entry: ModelEntry) -> Unavailable:
+    """The error where an operator keeps requests from everything that serves the model."""
+    return Unavailable(f"The engine behind `{entry.name}` is drained: it takes no new requests.", retry_after=5)
 
 
 def _kept(made: Made, before: Iterable[Replica]) -> Replica | None:

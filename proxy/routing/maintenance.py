@@ -13,6 +13,9 @@ from proxy.lifecycle.preloading import preload
 from proxy.registry.models import Registry
 from proxy.routing.fleet import Fleet, Replica
 
+LOOK_SECONDS = 0.02
+"""How often it is looked whether the last request has ended."""
+
 
 class Maintenance:
     """What operators do to an engine, or to one replica of it. Methods raise NOT_FOUND for what is not configured."""
@@ -42,23 +45,19 @@ class Maintenance:
         task.add_done_callback(self._preloading.discard)
 
     def in_flight(self, engine: str, replica: str | None = None) -> int:
-        """Requests that are with it, or that wait for a model of this process to load."""
+        """Requests that are with it, or that wait for what comes and goes there."""
         self._check(engine, replica)
-        chosen = self._chosen(engine, replica)
-        if chosen:
-            return sum(each.in_flight for each in chosen)
-        return sum(place.busy + place.wanted for place in self.places(engine))
+        here = sum(place.busy + place.wanted for place in self.places(engine))
+        return max(here, sum(each.in_flight for each in self._chosen(engine, replica)))
 
     async def emptied(self, engine: str, replica: str | None, seconds: float) -> int:
         """Wait until nothing is with an engine that is drained; how many requests are left after `seconds`."""
-        waiting = [asyncio.ensure_future(each.emptied()) for each in self._chosen(engine, replica)]
-        leaving = self._vacate(engine)
-        try:
-            if waiting or leaving:
-                await asyncio.wait((*waiting, *leaving), timeout=seconds)
-        finally:
-            for task in waiting:
-                task.cancel()
+        clock = asyncio.get_running_loop().time
+        end, leaving = clock() + seconds, self._vacate(engine)
+        while self.in_flight(engine, replica) and clock() < end:  # noqa: ASYNC110 - facts of several owners
+            await asyncio.sleep(LOOK_SECONDS)
+        if leaving:
+            await asyncio.wait(leaving, timeout=max(0.0, end - clock()))
         return self.in_flight(engine, replica)
 
     def asleep(self, engine: str) -> bool:

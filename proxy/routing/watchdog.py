@@ -11,7 +11,7 @@ from backends.base import RelayOutcome
 from backends.errors import TimedOut, Unavailable
 from proxy.registry.models import ModelEntry
 from proxy.routing.breaker import NEUTRAL, Verdict, judged
-from proxy.routing.fleet import Choice, Fleet, Replica
+from proxy.routing.fleet import Choice, Fleet, Replica, drained
 from proxy.routing.health import End, State, last_resort, ready
 from proxy.routing.poison import Asked, Poison
 
@@ -54,7 +54,7 @@ class Watchdog:
     def at_ease(self, choices: Sequence[Choice]) -> bool:
         """Whether able() would return all of these: the one look of the hot path."""
         for _, replica in choices:  # noqa: SIM110 - a generator would cost twice as much
-            if not replica.health.serving or replica.identity.wrong:
+            if not replica.health.serving or replica.identity.wrong or replica.draining:
                 return False
         return True
 
@@ -71,6 +71,9 @@ class Watchdog:
         """
         if self.at_ease(choices):
             return choices
+        choices = [choice for choice in choices if not choice.replica.draining]
+        if not choices:
+            raise drained(entry)
         loop = asyncio.get_running_loop()
         patience = loop.time() + VERDICT_WITHIN
         while True:
@@ -94,11 +97,14 @@ class Watchdog:
         if not _to_be_asked(entry, choice):
             replica.identity.fit.add(wanted)
             return ticket
+        replica.expect()
         try:
             fits = await replica.identity.check(replica.watched, wanted)
         except BaseException as error:
             self.ended(choice, ticket, error)
             raise
+        finally:
+            replica.leave()
         if fits:
             return ticket
         replica.health.ended(now, ticket, End.NEUTRAL)

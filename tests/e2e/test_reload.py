@@ -86,12 +86,12 @@ def text_of(body: bytes) -> str:
 async def running(**settings: str) -> AsyncIterator[Command]:
     """The door; its log is read to the end by someone else."""
     async with serving(SWITCHBOARD_DRAIN_SECONDS="5", **settings) as command:
-        reading = asyncio.create_task(command.rest())
+        reading = asyncio.create_task(command.rest(within=None))
         try:
             yield command
         finally:
             command.signal(signal.SIGTERM)
-            assert await reading == 0
+            assert await asyncio.wait_for(reading, 60) == 0
 
 
 async def until(fact: Callable[[], bool]) -> None:

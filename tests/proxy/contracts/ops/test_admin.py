@@ -294,3 +294,17 @@ async def test_operators_have_keys_of_their_own(file: File, http: ClientSession)
             f"{door}/v1/chat/completions", json=CHAT, headers={"Authorization": "Bearer boss"}
         ) as answer:
             assert answer.status == 401
+
+
+async def test_who_waits_for_a_verdict_does_not_go_where_requests_are_kept_from_by_then(
+    door: str, http: ClientSession, engine: VllmDouble, other: VllmDouble
+) -> None:
+    async with engine.refusing(), other.refusing():
+        for _ in range(2):
+            async with http.post(f"{door}/v1/chat/completions", json=CHAT) as answer:
+                assert answer.status == 503
+        asking = asyncio.create_task(http.post(f"{door}/v1/chat/completions", json=CHAT))
+        await post(http, f"{door}/admin/engines/gpu/drain")
+    async with await asking as answer:
+        assert answer.status == 503
+    assert not engine.requests and not other.requests
