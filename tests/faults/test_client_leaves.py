@@ -11,7 +11,7 @@ import pytest
 from proxy.chats.store import ChatStore
 from tests.faults.door import Asking, Door, registry_of, serving
 from tests.faults.ledger import Ledger
-from tests.faults.scripted_engine import STREAM_HEAD, Script, ScriptedEngine, paced, raw, silent
+from tests.faults.scripted_engine import STREAM_HEAD, Script, ScriptedEngine, paced, raw, silent, sound
 
 AT_ONCE = 1.0
 """Seconds within which an engine learns that nobody waits for its answer any more."""
@@ -112,3 +112,29 @@ async def eventually_kept(door: Door, ask: str, allowed: tuple[tuple[str, bool] 
         assert kept == ("", False)
         assert time.monotonic() < deadline, kept
         await asyncio.sleep(0.005)
+
+
+async def test_c01_in_the_queue(ledger: Ledger, seed: int, engine: ScriptedEngine) -> None:
+    engine.script = silent
+    async with serving(registry_of(engine.url), ledger, seed, max_in_flight=1, max_queued=10) as door:
+        first = await door.begin()
+        await engine.executed(1)
+        queued = [await door.begin(stream=stream) for stream in (True, False) for _ in WAYS]
+        await eventually_waiting(door, len(queued))
+        for asking, how in zip(queued, WAYS * 2, strict=True):
+            asking.leave(how)
+        await eventually_waiting(door, 0)
+        engine.script = sound
+        await freed(engine, first, "close")
+        await door.ask()
+        for asking in queued:
+            asking.writer.close()
+    ledger.settle(engine)
+    assert not engine.executions.keys() & {asking.entry.ask for asking in queued}
+
+
+async def eventually_waiting(door: Door, number: int) -> None:
+    """Wait until so many requests wait for their turn."""
+    async with asyncio.timeout(5):
+        while await door.metric("switchboard_waiting") != number:  # noqa: ASYNC110 - a figure that announces nothing
+            await asyncio.sleep(0.005)
