@@ -177,7 +177,9 @@ class Settings(BaseSettings):
         365.0, ge=0, le=36500, description="Days that a chat is kept after it was last written to; 0 = for ever."
     )
     max_chats: int = Field(
-        1000, ge=1, description="Most chats that one user has; a new one takes the place of the one written to longest ago."
+        1000,
+        ge=1,
+        description="Most chats that one user has; a new one takes the place of the one written to longest ago.",
     )
 
     # Logs

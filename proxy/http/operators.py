@@ -30,7 +30,8 @@ class Operators:
     def check(self, request: web.Request, authorization: str | None) -> None:
         """Let an operator pass. Raises UNAUTHORIZED, FORBIDDEN or MEDIA_TYPE."""
         if self._keys is not None:
-            self._keys.check(authorization)
+            if self._keys.find(authorization) is None:
+                raise _unknown(authorization)
         elif not self._alone:
             raise ApiError(ErrorCode.FORBIDDEN, "Operators need keys of their own here: set SWITCHBOARD_ADMIN_KEYS.")
         elif not is_loopback(_hostname(request.host)):
@@ -38,6 +39,12 @@ class Operators:
             message = f"Ask for this as localhost, not as {request.host[:200]}; or set SWITCHBOARD_ADMIN_KEYS."
             raise ApiError(ErrorCode.FORBIDDEN, message)
         _refuse_pages(request)
+
+
+def _unknown(authorization: str | None) -> ApiError:
+    problem = "This is no operator's key" if authorization else "No key was sent"
+    message = f"{problem}. Send one of SWITCHBOARD_ADMIN_KEYS as `Authorization: Bearer KEY`."
+    return ApiError(ErrorCode.UNAUTHORIZED, message, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _refuse_pages(request: web.Request) -> None:

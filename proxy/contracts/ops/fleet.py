@@ -48,6 +48,22 @@ def replica_object(replica: Replica, now: float) -> JsonObject:
             "next_trial_seconds": None if health.next_trial is None else round(health.next_trial, 1),
         },
         "refused": {**replica.identity.wrong},
+        "requests": replica.served,
+        "figures": figures_object(replica, now),
+    }
+
+
+def figures_object(replica: Replica, now: float) -> JsonObject | None:
+    """What its engine said last of how busy it is; None = it has said nothing."""
+    reading = replica.standing.reading
+    if reading is None:
+        return None
+    said = reading.gauges
+    return {
+        "waiting": said.waiting,
+        "running": said.running,
+        "cache": said.kv,
+        "seconds": round(max(0.0, now - reading.at), 1),
     }
 
 

@@ -63,6 +63,11 @@ def document(contracts: tuple[Contract, ...]) -> bytes:
                 "schemas": schemas,
                 "securitySchemes": {
                     "key": {"type": "http", "scheme": "bearer", "description": "One of SWITCHBOARD_API_KEYS, if set."},
+                    "operator": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "One of SWITCHBOARD_ADMIN_KEYS, where it is set.",
+                    },
                     "user": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 },
             },
@@ -137,6 +142,8 @@ def _failure(contract: Contract, codes: Sequence[ErrorCode]) -> JsonObject:
 def _security(contract: Contract, path: str) -> list[Json]:
     if path in contract.public:
         return []
+    if contract.operators and path.startswith(contract.operators):
+        return [{}, {"operator": []}]
     return [{"user": []}] if contract.own_users else [{}, {"key": []}]
 
 

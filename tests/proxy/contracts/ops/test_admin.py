@@ -111,6 +111,18 @@ async def test_engines_are_listed_with_their_replicas(door: str, http: ClientSes
     assert (await listed(http, door, "whisper"))["loaded"] == []
 
 
+async def test_engines_tell_how_busy_they_are(door: str, http: ClientSession) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            replicas = (await listed(http, door, "gpu"))["replicas"]
+            assert isinstance(replicas, list) and isinstance(replicas[0], dict)
+            if (figures := replicas[0]["figures"]) is not None:
+                break
+            await asyncio.sleep(0.05)
+    assert isinstance(figures, dict)
+    assert (figures["waiting"], figures["running"]) == (0.0, 0.0)
+
+
 async def test_a_replica_that_is_out_says_why(door: str, http: ClientSession, engine: VllmDouble) -> None:
     async with engine.refusing():
         for _ in range(2):
