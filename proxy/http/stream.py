@@ -63,7 +63,7 @@ async def stream_sse(
         except Exception as error:
             if not response.prepared:
                 raise
-            failure = _failure(error, call.request_id)
+            failure = failure_of(error, call.request_id)
             call.error = failure.message
             await _tell(request, response, error_frame, failure)
         if request.transport is not None and not request.transport.is_closing():
@@ -71,8 +71,8 @@ async def stream_sse(
     return response
 
 
-def _failure(error: Exception, request_id: str) -> ApiError:
-    """What went wrong, in the door's words."""
+def failure_of(error: Exception, request_id: str) -> ApiError:
+    """What went wrong in the middle of an answer, in the door's words; what nobody expected is logged."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, BackendError):

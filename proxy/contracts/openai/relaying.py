@@ -9,13 +9,13 @@ from functools import partial
 from aiohttp import web
 
 from backends.base import RelayRequest, Sink
-from backends.errors import BackendError
 from backends.types import JsonObject
 from proxy.contracts.openai.errors import backend_error_frame, error_frame
-from proxy.errors import ApiError, ErrorCode, from_backend
+from proxy.errors import ApiError, ErrorCode
 from proxy.http.forward import forwarded_headers
 from proxy.http.observe import CALL
 from proxy.http.splice import ClientSink, SplicedResponse
+from proxy.http.stream import failure_of
 from proxy.http.waiting import WaitingSink
 from proxy.keys import DISPATCHER
 from proxy.observability.call import Call
@@ -74,10 +74,12 @@ async def _when_loaded(
     with WaitingSink(sink, percent) as waiting:
         try:
             await relaying(waiting)
-        except (BackendError, ApiError) as error:
-            if not waiting.begun:
+        except ConnectionError:
+            raise
+        except Exception as error:
+            if waiting.answered or not waiting.begun:
                 raise
-            failure = error if isinstance(error, ApiError) else from_backend(error)
+            failure = failure_of(error, call.request_id)
             call.error = failure.message
             waiting.end(error_frame(failure))
         except asyncio.CancelledError:

@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+import structlog
 from openai import APIError, AsyncOpenAI, InternalServerError
 
 from backends.base import EngineSpec, HealthRules, ModelSpec
 from backends.launch import Launch
 from proxy.http import waiting
 from proxy.registry.models import ModelEntry, Registry, Target
+from proxy.routing.attempts import Attempts
 from tests.proxy.lifecycle.engine_rig import launch
 from tests.support import serve_app
 
@@ -120,6 +122,27 @@ async def test_a_start_that_fails_after_the_first_comment_is_an_error_in_the_str
         with pytest.raises(APIError, match="ended with exit status 3 before it served"):
             async for _ in stream:
                 pass
+
+
+async def test_what_nobody_expected_after_the_first_comment_ends_the_stream_too(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        await asyncio.sleep(0.3)
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(waiting, "FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(Attempts, "relay", fails)
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            door(launch()) as url,
+            http.post(f"{url}/v1/chat/completions", json={**BODY, "stream": True}) as answer,
+        ):
+            seen = [line async for line in lines(answer)]
+        assert "unexpected error in a stream" in [line["event"] for line in logs]
+        assert seen[0].startswith(": loading")
+        assert "The server failed in the middle of this answer" in seen[-1]
+        assert "a fault of ours" not in seen[-1]
 
 
 async def test_an_engine_that_refuses_the_request_after_a_comment(
