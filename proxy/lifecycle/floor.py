@@ -184,7 +184,7 @@ class Floor:
         if place.state is State.LOADED:
             self.let_go(place, "memory_pressure")
         else:
-            self._spawn(self._launcher.end(key.engine), f"end {key.engine}")
+            self.end_sleeper(key.engine)
 
     @property
     def sleepers(self) -> list[str]:
@@ -192,7 +192,7 @@ class Floor:
         return self._launcher.sleepers()
 
     def end_sleeper(self, engine: str) -> None:
-        """Have an engine that sleeps end, because the host's memory is short."""
+        """Have an engine that sleeps end, because memory is short."""
         self._spawn(self._launcher.end(engine), f"end {engine}")
 
     def relieve(self, key: Key) -> None:

@@ -17,7 +17,10 @@ LOOK_SECONDS = 1.0
 
 
 class Seekers:
-    """Has others leave for those who wait. residents: on a device; let_go, drained: for the floor to see to."""
+    """Has others leave for those who wait.
+
+    residents: what holds memory on a device, or is about to; let_go: has one of them leave; step: told that `drained` changed.
+    """
 
     def __init__(
         self,
