@@ -189,6 +189,10 @@ class Launcher:
                 self._log.warning("engine cannot be looked for", engine=name, error=error.message)
         return there
 
+    def given_up(self) -> frozenset[str]:
+        """Engines that were started here, and are configured so no more."""
+        return frozenset(name for name in self._launched if self._launch(name) is None)
+
     async def configure(self) -> list[Key]:
         """The engines have changed: end those that are configured no more; returned are those that are configured otherwise."""
         changed = []

@@ -237,8 +237,9 @@ class LifecycleManager:
 
     async def settle(self) -> None:
         """Engines that are started here are configured otherwise by now, or no more: those end, once the requests on them have."""
-        gone = {place.key.engine for place in self.places() if not self._engines.configured(place.key.engine)}
-        if leaving := [task for engine in gone for task in self.vacate(engine)]:
+        gone = self._launcher.given_up()
+        there = [place for place in self.places() if place.key.engine in gone and place.terms is not None]
+        if leaving := [self._floor.drop(place) for place in there]:
             await asyncio.wait(leaving)
         changed = await self._launcher.configure()
         for place in self.places():

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from backends import REMOTE
+from backends.base import EngineSpec
 from proxy.lifecycle.engines import Engines, Made
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.preloading import preload, preloaded
@@ -138,4 +140,13 @@ def reread(settings: Settings, before: Registry) -> Registry:
         raise ConfigError(
             f"{path}: keys: a door with keys cannot become one without, nor the other way, but by a restart"
         )
+    for name in before.engines.keys() & registry.engines.keys():
+        if _moves(before.engines[name], registry.engines[name]):
+            what = "an engine that is started here and one of this process cannot take each other's place"
+            raise ConfigError(f"{path}: engines: {name!r}: {what}; give the new one another name")
     return registry
+
+
+def _moves(was: EngineSpec, now: EngineSpec) -> bool:
+    """Whether an engine was a process of its own, and is to be a part of this one; or the other way."""
+    return (was.kind in REMOTE) != (now.kind in REMOTE) and (was.launch or now.launch) is not None

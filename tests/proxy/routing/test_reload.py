@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientResponse, ClientSession
 
 import backends
 from backends.base import Backend, EngineSpec, ModelSpec
@@ -18,6 +21,7 @@ from proxy.lifecycle.engines import Create
 from proxy.registry.config import load_registry
 from proxy.settings import Settings
 from tests.engines.vllm_double import VllmDouble
+from tests.proxy.lifecycle.engine_rig import FAKE
 from tests.support import ScriptedBackend, serve_app
 
 FILE = '[[engines]]\nname = "e"\n{engine}\n[[models]]\nname = "m"\nengine = "e"\n{model}\n'
@@ -195,4 +199,53 @@ async def test_a_url_that_nothing_can_be_made_of_is_refused_whole(door: Door) ->
     async with door.open(fussy):
         door.write('kind = "vllm"\nurl = "http://127.0.0.1:99999"')
         assert "is not an http(s) base URL" in str((await door.reload(status=400))["error"])
+        await door.says()
+
+
+def started(*options: str) -> str:
+    """An engine that is started here."""
+    command = [sys.executable, FAKE, "--port", "{port}", *options]
+    return f'kind = "vllm"\n[engines.launch]\nhow = "process"\ncommand = {json.dumps(command)}\n'
+
+
+async def tokens(answer: ClientResponse) -> tuple[set[str], str]:
+    """Who gave a stream, and what it said; it came to its end."""
+    body = await answer.read()
+    assert body.endswith(b"data: [DONE]\n\n"), body
+    events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
+    said = "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+    return {event["id"] for event in events}, said
+
+
+async def test_an_engine_that_is_started_here_begins_anew_after_its_streams(door: Door) -> None:
+    door.write(started("--pause", "0.05"), 'served_as = "fake"')
+    body = {**CHAT, "stream": True, "max_tokens": 20}
+    whole = "".join(f"{number} " for number in range(20))
+    async with door.open():
+        url = f"{door.url}/v1/chat/completions"
+        streams = [await door.http.post(url, json=body) for _ in range(5)]
+        door.write(started("--pause", "0.01"), 'served_as = "fake"')
+        assert (await door.reload())["summary"] == ["engine e: launch.by.command: (not shown) -> (not shown)"]
+        late = [asyncio.create_task(door.http.post(url, json=body)) for _ in range(5)]
+        old = [await tokens(stream) for stream in streams]
+        new = [await tokens(await each) for each in late]
+        assert {said for _, said in (*old, *new)} == {whole}
+        before, after = set.union(*(by for by, _ in old)), set.union(*(by for by, _ in new))
+        assert len(before) == len(after) == 1 and before != after
+
+
+async def test_an_engine_that_is_started_here_and_is_no_more_ends_its_streams_and_then_itself(door: Door) -> None:
+    door.write(started("--pause", "0.05"), 'served_as = "fake"')
+    async with door.open():
+        body = {**CHAT, "stream": True, "max_tokens": 20}
+        stream = await door.http.post(f"{door.url}/v1/chat/completions", json=body)
+        door.write(HERE)
+        assert "give the new one another name" in str((await door.reload(status=400))["error"])
+        door.file.write_text(FILE.replace('"e"', '"f"').format(engine=HERE, model=""))
+        await door.reload()
+        (name,), _ = await tokens(stream)
+        process = int(name.removeprefix("pid-"))
+        async with asyncio.timeout(10):
+            while psutil.pid_exists(process):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         await door.says()
