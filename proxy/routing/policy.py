@@ -13,7 +13,7 @@ from proxy.registry.models import PolicyName
 
 MISSING = 2.0
 """What a block of the prompt counts that is not cached: it is computed, and takes the place of another in the cache."""
-POPULAR = 8
+POPULAR = 5
 """After so many uses of the prompt's beginning it counts half of that, after twice as many a third: more will come."""
 BUSY = 1.0
 """Blocks to compute that one more request at a replica counts as."""
