@@ -12,12 +12,13 @@ from backends.base import Relay, RelayOutcome, RelayRequest, Sink, Tokenizing
 from backends.errors import BackendError, Unavailable, Unsupported
 from backends.types import Chat, Complete, Event, Request, Tokenized
 from proxy.registry.models import ModelEntry, Target
+from proxy.routing.candidates import allowed
 from proxy.routing.fleet import Choice
 from proxy.routing.hedging import Lane, hedged
 from proxy.routing.retries import RetryBudget, may_retry, was_sent
 from proxy.routing.selection import Selector, Wanted
 from proxy.routing.waking import Waking
-from proxy.routing.watchdog import Watchdog, allowed
+from proxy.routing.watchdog import Watchdog
 
 
 class Attempts:

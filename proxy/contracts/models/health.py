@@ -20,7 +20,7 @@ from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.memory import Room
 from proxy.lifecycle.places import Check, Place, Verdict
 from proxy.registry.models import ModelEntry
-from proxy.routing.watchdog import trouble
+from proxy.routing.candidates import trouble
 
 PATIENCE = 30.0
 """Seconds that a tiny inference may take, behind whatever runs."""

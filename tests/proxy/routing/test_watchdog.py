@@ -140,9 +140,9 @@ async def test_streams_of_one_that_dies_end_in_an_error_and_new_ones_go_elsewher
 async def test_one_that_hangs_while_its_health_is_200_is_out_until_a_request_is_answered() -> None:
     async with VllmDouble("served") as one, VllmDouble("served") as other:
         rules = HealthRules(first_pause=30, longest_pause=60, check=0.1)
-        async with door(one.url, other.url, rules=rules) as proxy:
+        async with door(one.url, other.url, rules=rules, timeouts=Timeouts(first_byte=2, idle=2)) as proxy:
             one.fail(Fault(kind="hang", after=2), *[Fault(kind="hang")] * 50)
-            # The first to fall silent for half a second speaks for all that are there, young ones, too.
+            # The first to fall silent for two seconds speaks for all that are there, young ones, too.
             first = asyncio.gather(*(proxy.ask(**STREAM) for _ in range(2)))
             await one.until(lambda engine: engine.running > 0)
             await asyncio.sleep(0.3)
