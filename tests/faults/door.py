@@ -112,15 +112,16 @@ class Door:
         ask: str | None = None,
         more: Mapping[str, object] | None = None,
         window: int | None = None,
+        again: bool = False,
     ) -> Asking:
         """Send a chat request.
 
-        frames: the events it should get; by: another way to the door; ask: its id; more: fields of the body; window: how
-        many bytes the client takes without reading.
+        frames: the events it should get; by: another way to the door; ask: its id, again: which was sent before; more: fields
+        of the body; window: how many bytes the client takes without reading.
         """
         said = self.said(ask)
         entry = Entry(said.ask, tuple(frames(said))) if stream else Entry(said.ask, body=said.whole)
-        self.ledger.enter(entry)
+        self.ledger.enter(entry, again=again)
         sent = {"model": "m", "messages": [{"role": "user", "content": said.ask}], "stream": stream, **(more or {})}
         reader, writer = await connect(by or self.url, window)
         writer.write(post(CHAT, json.dumps(sent).encode(), headers))
@@ -158,10 +159,10 @@ class Door:
         """So many at once."""
         return await asyncio.gather(*(self.ask(**how) for _ in range(number)))
 
-    async def quiet(self) -> None:
-        """Wait until nothing is in flight."""
+    async def shows(self, name: str, value: float, *, or_more: bool = False) -> None:
+        """Wait until a metric's values sum up to this."""
         async with asyncio.timeout(LOST_SECONDS):
-            while await self.metric("switchboard_in_flight"):  # noqa: ASYNC110 - a figure that announces nothing
+            while (shown := await self.metric(name)) != value and not (or_more and shown > value):  # noqa: ASYNC110 - a figure that announces nothing
                 await asyncio.sleep(0.005)
 
     async def metric(self, name: str) -> float:

@@ -50,9 +50,9 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def enter(self, entry: Entry) -> Entry:
-        """Before it is sent."""
-        assert all(other.ask != entry.ask for other in self.entries), "an id of its own"
+    def enter(self, entry: Entry, *, again: bool = False) -> Entry:
+        """Before it is sent. again: its client sends a request once more."""
+        assert again or all(other.ask != entry.ask for other in self.entries), "an id of its own"
         self.entries.append(entry)
         return entry
 

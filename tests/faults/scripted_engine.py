@@ -248,6 +248,11 @@ class ScriptedEngine:
         for writer in self._writers:
             writer.transport.abort()
 
+    @property
+    def listening(self) -> bool:
+        """Whether it is up."""
+        return self._server.is_serving()
+
     def said(self, ask: str) -> Said:
         """The sound answer to a request."""
         return Said(self.seed, ask, self.model, self.count)

@@ -120,10 +120,10 @@ async def test_c01_in_the_queue(ledger: Ledger, seed: int, engine: ScriptedEngin
         first = await door.begin()
         await engine.executed(1)
         queued = [await door.begin(stream=stream) for stream in (True, False) for _ in WAYS]
-        await eventually_waiting(door, len(queued))
+        await door.shows("switchboard_waiting", len(queued))
         for asking, how in zip(queued, WAYS * 2, strict=True):
             asking.leave(how)
-        await eventually_waiting(door, 0)
+        await door.shows("switchboard_waiting", 0)
         engine.script = sound
         await freed(engine, first, "close")
         await door.ask()
@@ -131,10 +131,3 @@ async def test_c01_in_the_queue(ledger: Ledger, seed: int, engine: ScriptedEngin
             asking.writer.close()
     ledger.settle(engine)
     assert not engine.executions.keys() & {asking.entry.ask for asking in queued}
-
-
-async def eventually_waiting(door: Door, number: int) -> None:
-    """Wait until so many requests wait for their turn."""
-    async with asyncio.timeout(5):
-        while await door.metric("switchboard_waiting") != number:  # noqa: ASYNC110 - a figure that announces nothing
-            await asyncio.sleep(0.005)

@@ -161,7 +161,7 @@ async def test_c10_upload_aborted(ledger: Ledger, seed: int, temporary: Path) ->
             if tenth % 2:
                 writer.transport.abort()
             writer.close()
-        await door.quiet()
+        await door.shows("switchboard_in_flight", 0)
     assert not backend.requests
     assert not left_in(temporary)
     ledger.note("10 uploads aborted; no file, no work")

@@ -11,7 +11,7 @@ from backends.base import HealthRules
 from tests.backends.remote.rig import Answer
 from tests.faults.door import SAFE, SOON, Door, exchange, post, registry_of, serving
 from tests.faults.ledger import TOLD, WHOLE, Ledger
-from tests.faults.scripted_engine import ScriptedEngine, cut, each, paced, refusal, silent, sound
+from tests.faults.scripted_engine import Script, ScriptedEngine, Turn, cut, each, paced, refusal, silent, sound
 
 RULES = HealthRules(first_pause=0.5, check=0.1)
 SAVED = 12
@@ -155,3 +155,34 @@ async def drained(door: Door, what: str) -> Answer:
     """What the door says to an operator."""
     sent = post(f"/admin/engines/engine/{what}", b"{}", {"Host": urlsplit(door.url).netloc})
     return Answer(await exchange(door.url, sent))
+
+
+async def test_e23_poison(ledger: Ledger, seed: int, engine: ScriptedEngine, second: ScriptedEngine) -> None:
+    async with ScriptedEngine(seed) as third:
+        engines = (engine, second, third)
+        for one in engines:
+            one.script = dies_of("poison", one)
+        urls = [one.url for one in engines]
+        async with serving(registry_of(*urls, health=RULES), ledger, seed) as door:
+            await door.burst(9)
+            for deaths in (1, 2):
+                assert (await door.ask(ask="poison", again=True)).ending == "status 502"
+                await door.burst(6)
+                await door.shows("switchboard_replica_ejections_total", deaths, or_more=True)
+            for _ in range(5):
+                assert (await door.ask(ask="poison", again=True)).ending in ("status 422", "status 503")
+            await door.burst(6)
+            assert sum(one.listening for one in engines) == len(engines) - 2
+    ledger.settle(*engines, at_most=2)
+
+
+def dies_of(poison: str, engine: ScriptedEngine) -> Script:
+    """A script that ends its engine at one request, and answers all others."""
+
+    async def script(turn: Turn) -> None:
+        if turn.said.ask == poison:
+            await engine.stop()
+        else:
+            await sound(turn)
+
+    return script
