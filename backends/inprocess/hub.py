@@ -88,13 +88,14 @@ class Hub:
     def weights(self, model: ModelSpec) -> int | None:
         """Bytes of the model's weights, None where they are not on this machine yet. Blocks.
 
-        Raises NotCached when they are not and the hub is not to be asked (HF_HUB_OFFLINE).
+        Raises NotCached when nothing of it is and the hub is not to be asked (HF_HUB_OFFLINE).
         """
         if is_directory(model.source):
             directory: Path | None = Path(model.source).expanduser()
         else:
             directory = self._cached(model) if is_model_id(model.source) else None
-            if directory is None and constants.HF_HUB_OFFLINE and is_model_id(model.source):
+            offline = constants.HF_HUB_OFFLINE and is_model_id(model.source)
+            if directory is None and offline and not self._pickled(model):
                 raise _not_cached(model)
         if directory is None or not directory.is_dir():
             return None

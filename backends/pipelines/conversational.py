@@ -63,9 +63,17 @@ class Conversational(Pipeline):  # type: ignore[misc]  # the library has no type
 
     def _forward(self, inputs: dict[str, object], **generation: object) -> Answered:
         tokens = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
-        answers = self.model.generate(**tokens, **self._prepare_generate_kwargs(generation))
         repeated = 0 if self.model.config.is_encoder_decoder else tokens["input_ids"].shape[1]
+        settled = self._prepare_generate_kwargs(generation)
+        if "max_new_tokens" in settled.keys() - generation.keys():  # the usual ones, where nobody says
+            settled["max_new_tokens"] = min(settled["max_new_tokens"], self._room(repeated))
+        answers = self.model.generate(**tokens, **settled)
         return {"answer": answers[:1, repeated:], "messages": inputs["messages"]}  # type: ignore[typeddict-item]
+
+    def _room(self, before: int) -> int:
+        """How many tokens the model can count to after those before."""
+        places = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        return max((places or 1 << 30) - before - 1, 1)
 
     def postprocess(self, output: Answered, *, clean_up_tokenization_spaces: bool = False) -> dict[str, object]:
         """See the class."""

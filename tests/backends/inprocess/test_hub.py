@@ -90,8 +90,11 @@ def test_pickled_weights_are_no_weights(tmp_path: Path) -> None:
         Hub().locate(ModelSpec(source=str(tmp_path)), ignored)
 
 
-def test_pickled_weights_in_the_cache_are_told_where_the_hub_is_away(tmp_path: Path) -> None:
+def test_pickled_weights_in_the_cache_are_told_where_the_hub_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That they cannot be downloaded, as is told of what is not there at all, would send people looking for a network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     def old(snapshot: Path) -> None:
         write(snapshot, config__json=CONFIG, pytorch_model__bin=WEIGHTS)
@@ -101,8 +104,10 @@ def test_pickled_weights_in_the_cache_are_told_where_the_hub_is_away(tmp_path: P
     with pytest.raises(Unavailable, match="no weights as safetensors") as told:
         hub.locate(ModelSpec(source="org/old"), ignored)
     assert type(told.value) is Unavailable
-    with pytest.raises(NotCached):
-        hub.locate(ModelSpec(source="org/absent"), ignored)
+    assert hub.weights(ModelSpec(source="org/old")) is None
+    for ask in (hub.weights, lambda model: hub.locate(model, ignored)):
+        with pytest.raises(NotCached):
+            ask(ModelSpec(source="org/absent"))
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,14 @@ def test_models_without_a_template_converse(run: Run) -> None:
         assert cast("JsonObject", answer["conversation"])["past_user_inputs"] == ["a", "emma"]
 
 
+def test_an_answer_of_no_said_length_has_the_room_that_there_is(run: Run) -> None:
+    """The usual 256 tokens are more than these models can count to."""
+    for make in (tiny.gpt2, tiny.bart):
+        params: dict[str, Json] = {"min_length_for_response": 20}
+        answer = cast("JsonObject", run(make, Infer(task="conversational", inputs="emma", params=params)))
+        assert answer["generated_text"]
+
+
 def test_an_answer_ends_where_the_model_would_speak_for_the_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Infer(task="conversational", inputs="emma", params={"max_new_tokens": 8, "min_length_for_response": 8})
     whole = str(cast("JsonObject", run(tiny.gpt2, request))["generated_text"])
