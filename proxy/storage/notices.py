@@ -73,6 +73,9 @@ class Notices:
             except postgres.NO_CONNECTION as error:
                 self._deaf_since = self._deaf_since or time.time()
                 self._log.warning("no events of other proxies", cause=repr(error), again_in=pause)
+            except Exception:
+                self._deaf_since = self._deaf_since or time.time()
+                self._log.exception("events of other proxies failed")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
+import structlog
+from blockbuster import BlockBuster
 
 from proxy.storage import notices
 from proxy.storage.location import Postgres
@@ -98,6 +100,20 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(
     await late.flush()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_fault_of_ours_makes_nobody_deaf_for_ever(
+    place: Postgres, monkeypatch: pytest.MonkeyPatch, nothing_blocks_the_loop: BlockBuster
+) -> None:
+    nothing_blocks_the_loop.deactivate()  # a traceback in the log reads source files
+    monkeypatch.setattr(notices, "FIRST_PAUSE", 0.05)
+    async with connected(place) as (first, ear):
+        with monkeypatch.context() as broken, structlog.testing.capture_logs() as lines:
+            broken.setattr(notices, "SEND", 3)
+            first.send(["lost", "with it"])
+            await ear.until(lambda: bool(lines))
+        await ear.until(lambda: ear.heard == ["lost", "with it"])
+        assert lines[0]["log_level"] == "error" and ear.deaf
 
 
 async def test_what_waits_is_bounded_and_the_oldest_goes(place: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
