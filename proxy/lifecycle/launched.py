@@ -38,6 +38,7 @@ class Launched:
         backend: Backend,
         carrier: Carrier,
         *,
+        url: str,
         device: str,
         able: bool,
         depth: Depth,
@@ -48,6 +49,7 @@ class Launched:
         self.device = device
         self.launch = launch
         self.backend = backend
+        self.url = url
         self.able = able and bool(launch.sleep) and isinstance(backend, Sleeping)
         self.level: Level = 0
         self.up = False
@@ -70,6 +72,13 @@ class Launched:
     def asleep(self) -> bool:
         """Whether it runs without serving, and holds a part of its memory."""
         return self.up and bool(self.level)
+
+    def follow(self, launch: Launch, backend: Backend, url: str) -> bool:
+        """Be configured so from now on; False where that takes a new start: then it is as it was."""
+        same = (type(backend), url, *_started_by(launch)) == (type(self.backend), self.url, *_started_by(self.launch))
+        if same:
+            self.launch, self.backend = launch, backend
+        return same
 
     def holds(self, measured_mb: float | None) -> float | None:
         """It serves, and so much was measured: what it counts for, which is never less than what was said of it."""
@@ -260,3 +269,8 @@ class Launched:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _started_by(launch: Launch) -> tuple[object, ...]:
+    """What of it cannot change while an engine runs."""
+    return launch.by, launch.flags, launch.device, bool(launch.sleep)

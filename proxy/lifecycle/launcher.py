@@ -111,12 +111,11 @@ class Launcher:
         """The engine, as it is configured by now; one that ran otherwise is ended first. Raises Unavailable."""
         async with self._making.setdefault(name, asyncio.Lock()):
             launched = self._launched.get(name)
-            backend = self._engines[name]
-            if launched is not None and launched.backend is not backend:
+            if launched is not None and not self._follows(launched):
                 await launched.end()
                 launched = None
             if launched is None:
-                launched = self._launched[name] = await self._make(self._engines.spec(name), backend)
+                launched = self._launched[name] = await self._make(self._engines.spec(name))
         return launched
 
     async def need(self, entry: ModelEntry, learned_mb: float | None) -> Need:
@@ -200,7 +199,7 @@ class Launcher:
             if self._launch(name) is None:
                 del self._launched[name]
                 await launched.end()
-            elif launched.backend is not self._engines[name]:
+            elif not self._follows(launched):
                 changed.append(Key(name, self._faces[name].spec))
         return changed
 
@@ -214,7 +213,15 @@ class Launcher:
     def _launch(self, engine: str) -> Launch | None:
         return self._engines.launch(engine)
 
-    async def _make(self, spec: EngineSpec, backend: object) -> Launched:
+    def _follows(self, launched: Launched) -> bool:
+        """Whether the engine is as it is configured by now, or is so from now on."""
+        (made,) = self._engines.replicas(launched.name)
+        launch = made.spec.launch
+        if launched.backend is made.backend or launch is None:
+            return launch is not None
+        return launched.follow(launch, made.backend, made.spec.urls[0])
+
+    async def _make(self, spec: EngineSpec) -> Launched:
         launch = spec.launch
         assert launch is not None, "only such engines are made"
         room = await self._gauge.room()
@@ -227,6 +234,7 @@ class Launcher:
             launch,
             self._engines[spec.name],
             _carrier(spec, url),
+            url=url,
             device=device,
             able=room.gpu is not None and device == "cuda",
             depth=self._depth,

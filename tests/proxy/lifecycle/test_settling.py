@@ -6,7 +6,7 @@ import asyncio
 
 import psutil
 
-from backends.base import EngineSpec
+from backends.base import EngineSpec, Timeouts
 from proxy.lifecycle.states import State
 from tests.proxy.lifecycle.engine_rig import EngineRig, engine_rig, launch, model
 
@@ -46,3 +46,14 @@ async def test_one_that_is_configured_no_more_ends_after_its_requests() -> None:
         assert place.state is State.NOT_LOADED
         assert not process.is_running()
         assert rig.kinds("a")[-1] == "unload.completed"
+
+
+async def test_what_takes_no_new_start_holds_without_one() -> None:
+    async with engine_rig({"a": launch(idle=60.0)}) as rig:
+        await rig.manager.ensure_ready(A)
+        before = await rig.pid("a")
+        configure(rig, a=EngineSpec(name="a", kind="vllm", timeouts=Timeouts(idle=5.0), launch=launch(idle=0.2)))
+        await rig.manager.settle()
+        async with rig.manager.use(A):
+            assert await rig.pid("a") == before
+        await rig.until(lambda: rig.manager.place(A).state is State.NOT_LOADED)
