@@ -101,10 +101,6 @@ class Admission:
         self._waiting[label] += 1
         try:
             await changed.wait()
-        except BaseException:
-            # It left, or was cut: with its place, or with the slot that it has just been given.
-            self.leave(ticket)
-            raise
         finally:
             late.cancel()
             self._waiting[label] -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from proxy.caller import Caller, Priority
 from proxy.errors import ApiError
 from proxy.observability.call import Call
 from proxy.observability.metrics import Metrics
-from proxy.registry.models import ModelEntry, Registry
+from proxy.registry.models import ModelEntry, Registry, Target
 from proxy.routing.admission import LOOK_SECONDS, Admission
 from proxy.routing.lines import Rules
 
@@ -90,6 +91,32 @@ async def test_a_replica_that_comes_back_is_seen_while_others_wait() -> None:
         await held.acquire()
     released.set()
     await asyncio.gather(*tasks)
+
+
+async def test_who_comes_finds_as_many_slots_as_there_are_replicas_by_now() -> None:
+    replicas = [1]
+    door = admission(replicas, Rules())
+    slots = [door.admit(ENTRY, call()) for _ in range(SLOTS)]
+    replicas[0] = 2
+    slots += [door.admit(ENTRY, call()) for _ in range(SLOTS)]
+    assert not any(slot.waits for slot in slots)
+    slots.pop().leave()
+    replicas[0] = 1
+    assert door.admit(ENTRY, call()).waits
+
+
+async def test_a_slot_is_one_of_the_engine_that_serves() -> None:
+    engines = {name: EngineSpec(name=name, kind="vllm", urls=("http://127.0.0.1:9",)) for name in "ab"}
+    targets = tuple(Target(engine=name, spec=ENTRY.spec) for name in engines)
+    entry = replace(ENTRY, engine="a", targets=targets)
+    door = Admission(Rules(each=1), Metrics({}), lambda _: 1)
+    door.serve_from(Registry(engines=engines, models=(entry,)))
+    first = door.admit(entry, call())
+    assert first.allows("a") and first.allows("b")
+    first.goes_to("b")
+    second = door.admit(entry, call())
+    assert second.allows("a") and not second.allows("b")
+    assert not second.waits and door.admit(entry, call()).waits
 
 
 async def test_slots_follow_a_new_configuration_at_once() -> None:

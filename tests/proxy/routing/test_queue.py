@@ -107,6 +107,20 @@ def test_slots_are_shared_by_weight() -> None:
     assert held == {"heavy": 3, "light": 1}
 
 
+def test_a_key_with_long_answers_holds_no_more_slots_than_one_with_short_ones() -> None:
+    world = World(slots=4, most=1000)
+    running = [world.come(C) for _ in range(4)]
+    for _ in range(50):
+        world.come(A)
+        world.come(B)
+    running = world.serve(running, 4)
+    for _ in range(20):
+        short = next(ticket for ticket in running if ticket.caller is B)
+        running.remove(short)
+        running += world.serve([short], 1)
+        assert Counter(ticket.caller.key for ticket in running) == {"a": 2, "b": 2}
+
+
 def test_turns_on_a_single_slot_are_shared_by_weight() -> None:
     world = World(slots=1, most=1000)
     heavy, light = Caller("heavy", weight=3), Caller("light", weight=1)
