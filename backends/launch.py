@@ -50,12 +50,13 @@ class Launch:
     flags: its command takes vLLM's options, so that more can be added; idle: unused so long, it rests; sleep: the deepest level
     at which it may sleep then, 0 = it stops; stop_after: unused so long, it stops though it could sleep on; start: that it
     may take to serve; grace: that it has to end by itself; evict_cost: what it costs to have it make room, None = as long as
-    it takes to start; memory_mb: that it holds, at least; device: where it holds that.
+    it takes to start; memory_mb: that it holds, at least; device: where it holds that: cpu, cuda, or cuda:1 for the GPU of that
+    number; auto = on the GPU of the proxy's own models, where there is one.
     """
 
     by: Process | Container
     flags: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     idle: float | None = None
     sleep: Literal[0, 1, 2] = 0
     stop_after: float | None = None

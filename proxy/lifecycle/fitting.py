@@ -58,7 +58,7 @@ class Fitting:
         """What a load can have on the device, beside those who are in its memory."""
         room = await self._gauge.room()
         available = room.available_on(device)
-        if self._budget is None or device != ("cpu" if room.gpu is None else "cuda"):
+        if self._budget is None or (device == "cpu" and room.gpu is not None):
             return available
         held = sum(each.memory_mb or 0.0 for each in residents if each.state != "loading")
         return min(available, self._budget - held)

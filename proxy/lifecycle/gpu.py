@@ -1,4 +1,4 @@
-"""The GPU that models of this process run on, as the driver's own library (NVML) sees it."""
+"""The GPU that models of this process run on, and those of engines beside it, as the driver's own library (NVML) sees them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,40 @@ def read_gpu() -> Gpu | None:
     except pynvml.NVMLError:
         return None
     try:
-        device = _device(os.environ.get("CUDA_VISIBLE_DEVICES"))
-        memory = pynvml.nvmlDeviceGetMemoryInfo(device)
-        load = None
-        with suppress(pynvml.NVMLError):  # not told for a slice of a GPU
-            load = float(pynvml.nvmlDeviceGetUtilizationRates(device).gpu)
-        return Gpu(memory.total / MB, memory.used / MB, load)
+        return _read(_device(os.environ.get("CUDA_VISIBLE_DEVICES")))
     except (pynvml.NVMLError, ValueError):
         return None
     finally:
         pynvml.nvmlShutdown()
+
+
+def read_other_gpus() -> dict[str, Gpu]:
+    """All GPUs but that one, as `cuda:1` for number 1. Blocks for milliseconds."""
+    found: dict[str, Gpu] = {}
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return found
+    try:
+        first = None
+        with suppress(ValueError):
+            first = pynvml.nvmlDeviceGetIndex(_device(os.environ.get("CUDA_VISIBLE_DEVICES")))
+        for number in range(pynvml.nvmlDeviceGetCount()):
+            if number != first:
+                found[f"cuda:{number}"] = _read(pynvml.nvmlDeviceGetHandleByIndex(number))
+    except pynvml.NVMLError:
+        return found
+    finally:
+        pynvml.nvmlShutdown()
+    return found
+
+
+def _read(device: object) -> Gpu:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(device)
+    load = None
+    with suppress(pynvml.NVMLError):  # not told for a slice of a GPU
+        load = float(pynvml.nvmlDeviceGetUtilizationRates(device).gpu)
+    return Gpu(memory.total / MB, memory.used / MB, load)
 
 
 def _device(visible: str | None) -> object:

@@ -136,12 +136,13 @@ class Launcher:
         )
 
     async def device(self, launch: Launch) -> str:
-        """Where the engine holds its memory, cpu or cuda."""
-        if launch.device != "auto":
-            return launch.device
-        if isinstance(launch.by, Container) and launch.by.service is None and not launch.by.gpus:
+        """Where the engine holds its memory: cpu, cuda for the GPU of this process's models, or cuda:1 for another."""
+        if launch.device == "cpu":
             return "cpu"
-        return "cpu" if (await self._gauge.room()).gpu is None else "cuda"
+        room = await self._gauge.room()
+        if launch.device in room.more:
+            return launch.device
+        return "cpu" if room.gpu is None else "cuda"
 
     def asleep(self, device: str) -> list[Resident]:
         """Engines that sleep, and hold a part of their memory on the device."""
@@ -226,7 +227,7 @@ class Launcher:
         assert launch is not None, "only such engines are made"
         room = await self._gauge.room()
         device = await self.device(launch)
-        if launch.sleep and room.gpu is None:
+        if launch.sleep and room.gpu_of(device) is None:
             self._log.warning("engines sleep on GPUs alone: this one is stopped when it is idle", engine=spec.name)
         url = self._engines.replicas(spec.name)[0].spec.urls[0]
         return Launched(
@@ -236,7 +237,7 @@ class Launcher:
             _carrier(spec, url),
             url=url,
             device=device,
-            able=room.gpu is not None and device == "cuda",
+            able=room.gpu_of(device) is not None,
             depth=self._depth,
             on_start=lambda: self.started(spec.name),
             on_end=self._ended,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
-from proxy.lifecycle.gpu import Gpu, read_gpu
+from proxy.lifecycle.gpu import Gpu, read_gpu, read_other_gpus
 
 MB = 1e6
 _V2 = ("memory.max", "memory.current")
@@ -18,13 +19,14 @@ _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 class Room:
     """Memory in MB (10^6 bytes): of the machine, or of the container where that has less; ours: of this process and its children.
 
-    gpu: the device that models run on, None where there is none.
+    gpu: the device that models of this process run on, None where there is none; more: other GPUs, on which engines may run.
     """
 
     total: float
     available: float
     ours: float
     gpu: Gpu | None = None
+    more: Mapping[str, Gpu] = field(default_factory=dict)
 
     @property
     def used(self) -> float:
@@ -33,11 +35,17 @@ class Room:
 
     def available_on(self, device: str) -> float:
         """What a model on this device can have."""
-        return self.gpu.free if device == "cuda" and self.gpu is not None else self.available
+        gpu = self.gpu_of(device)
+        return self.available if gpu is None else gpu.free
 
     def held_on(self, device: str) -> float:
         """What grows when a model is loaded there; on a GPU, the device's memory, whoever else uses it."""
-        return self.gpu.used if device == "cuda" and self.gpu is not None else self.ours
+        gpu = self.gpu_of(device)
+        return self.ours if gpu is None else gpu.used
+
+    def gpu_of(self, device: str) -> Gpu | None:
+        """The GPU of this name; None for the host, and for one that is not there."""
+        return self.gpu if device == "cuda" else self.more.get(device)
 
 
 def read_room(cgroup: Path = Path("/sys/fs/cgroup")) -> Room:
@@ -47,7 +55,7 @@ def read_room(cgroup: Path = Path("/sys/fs/cgroup")) -> Room:
     limit = _container(cgroup)
     if limit is not None and limit[0] < total:
         total, available = limit[0], min(available, max(0.0, limit[0] - limit[1]))
-    return Room(total / MB, available / MB, _ours() / MB, read_gpu())
+    return Room(total / MB, available / MB, _ours() / MB, read_gpu(), read_other_gpus())
 
 
 def _ours() -> int:

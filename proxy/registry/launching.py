@@ -31,7 +31,7 @@ class LaunchTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     how: Literal["static", "process", "docker"] = "static"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda|cuda:\d{1,3})$")] = "auto"
     idle_seconds: float | None = Field(None, gt=0)
     sleep: Literal["none", 1, 2] = "none"
     stop_after_seconds: float | None = Field(None, gt=0)
@@ -122,7 +122,7 @@ def launch_of(
     return Launch(
         by=_process(table, options, env, base) if table.how == "process" else _container(table, options, env, base),
         flags=vllm,
-        device=table.device,
+        device=_device(table, env),
         idle=table.idle_seconds,
         sleep=0 if table.sleep == "none" else table.sleep,
         stop_after=table.stop_after_seconds,
@@ -131,6 +131,17 @@ def launch_of(
         memory_mb=table.memory_mb,
         evict_cost=table.evict_cost,
     )
+
+
+def _device(table: LaunchTable, env: Mapping[str, str]) -> str:
+    """Where the engine holds its memory, as far as what it is started with says so; the first of several GPUs."""
+    if table.device != "auto":
+        return table.device
+    if table.image is not None:
+        first = "cpu" if not table.gpus else "auto" if table.gpus == "all" else table.gpus[0]
+    else:
+        first = env.get("CUDA_VISIBLE_DEVICES", "auto").split(",")[0].strip() or "cpu"
+    return f"cuda:{first}" if first.isdigit() else "cpu" if first in ("cpu", "-1") else "auto"
 
 
 def _for_vllm(table: LaunchTable, key: str | None, *, adapters: bool) -> dict[str, str]:

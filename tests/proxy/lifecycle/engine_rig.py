@@ -64,7 +64,7 @@ class Machine:
         serving, sleeping = self.holding()
         held = serving * self.each + sleeping * self.rest
         if self.gpu:
-            return Room(self.host, self.host - self.others, 0.0, Gpu(self.total, held))
+            return Room(self.host, self.host - self.others, 0.0, Gpu(self.total, held), {"cuda:1": Gpu(10_000.0, 0.0)})
         return Room(self.total, self.total - held, held)
 
 

@@ -144,3 +144,11 @@ async def test_models_of_this_process_share_the_memory_with_engines() -> None:
                 await rig.manager.ensure_ready(whisper)
         async with rig.manager.use(whisper, patient=True):
             assert not rig.manager.is_ready(A)
+
+
+async def test_engines_on_two_gpus_leave_each_other_alone() -> None:
+    launches = {"a": launch(memory_mb=100.0), "b": launch(memory_mb=100.0, device="cuda:1")}
+    async with engine_rig(launches, machine=Machine(total=150.0, gpu=True)) as rig:
+        await rig.manager.ensure_ready(A)
+        await rig.manager.ensure_ready(B)
+        assert rig.manager.is_ready(A)

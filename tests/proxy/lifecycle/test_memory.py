@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -10,7 +10,7 @@ import pynvml
 import pytest
 
 from proxy.lifecycle.disk import used_mb
-from proxy.lifecycle.gpu import Gpu, read_gpu
+from proxy.lifecycle.gpu import Gpu, read_gpu, read_other_gpus
 from proxy.lifecycle.memory import Room, read_room
 
 GB = 10**9
@@ -56,6 +56,9 @@ def test_a_gpu_is_where_models_on_cuda_live() -> None:
     assert (room.available_on("cpu"), room.held_on("cpu")) == (600.0, 50.0)
     assert (room.available_on("cuda"), room.held_on("cuda")) == (50.0, 30.0)
     assert Room(1000.0, 600.0, 50.0).available_on("cuda") == 600.0
+    beside = replace(room, more={"cuda:1": Gpu(total=40.0, used=10.0)})
+    assert (beside.available_on("cuda:1"), beside.held_on("cuda:1")) == (30.0, 10.0)
+    assert (beside.available_on("cuda"), beside.available_on("cuda:7")) == (50.0, 600.0)
 
 
 @dataclass
@@ -74,16 +77,18 @@ class Driver:
 
         def by_index(number: int) -> object:
             self.asked.append(number)
-            return object()
+            return number
 
         def by_uuid(name: str) -> object:
             self.asked.append(name)
-            return object()
+            return name
 
         for name, does in (
             ("nvmlInit", lambda: None),
             ("nvmlShutdown", lambda: None),
             ("nvmlDeviceGetHandleByIndex", by_index),
+            ("nvmlDeviceGetCount", lambda: 3),
+            ("nvmlDeviceGetIndex", lambda handle: handle if isinstance(handle, int) else 1),
             ("nvmlDeviceGetHandleByUUID", by_uuid),
             ("nvmlDeviceGetMemoryInfo", lambda _: Figures()),
             ("nvmlDeviceGetUtilizationRates", lambda _: Figures()),
@@ -112,6 +117,18 @@ def test_the_gpu_is_the_first_that_this_process_may_use(
     assert (gpu.free, driver.asked) == (60_000.0, asked)
 
 
+@pytest.mark.parametrize(
+    ("visible", "others"), [(None, "1 2"), ("2,0", "0 1"), ("GPU-1b2c", "0 2"), ("", "0 1 2"), ("-1", "0 1 2")]
+)
+def test_the_others_are_for_engines_beside_it(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, visible: str | None, others: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert read_other_gpus() == {f"cuda:{number}": Gpu(80_000.0, 20_000.0, 40.0) for number in others.split()}
+
+
 @pytest.mark.parametrize("visible", ["", "-1"])
 def test_a_gpu_that_may_not_be_used_is_none(driver: Driver, monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -124,6 +141,7 @@ def test_without_a_driver_there_is_no_gpu(driver: Driver, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(pynvml, "nvmlInit", missing)
     assert read_gpu() is None
+    assert read_other_gpus() == {}
 
 
 def test_a_slice_of_a_gpu_does_not_tell_its_load(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

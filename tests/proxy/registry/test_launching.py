@@ -112,6 +112,23 @@ def test_the_container_of_a_compose_service(tmp_path: Path) -> None:
     assert launch.by == Container(socket="tcp://docker:2375", service="vllm", project="stack")
 
 
+@pytest.mark.parametrize(
+    ("said", "device"),
+    [
+        ('how = "process"\nmodel = "m"', "auto"),
+        ('how = "process"\nmodel = "m"\ndevice = "cuda:3"', "cuda:3"),
+        ('how = "process"\nmodel = "m"\nenv = { CUDA_VISIBLE_DEVICES = "2,3" }', "cuda:2"),
+        ('how = "process"\nmodel = "m"\nenv = { CUDA_VISIBLE_DEVICES = "" }', "cpu"),
+        ('how = "process"\nmodel = "m"\nenv = { CUDA_VISIBLE_DEVICES = "GPU-1b2c" }', "auto"),
+        ('how = "docker"\nimage = "m"', "cpu"),
+        ('how = "docker"\nimage = "m"\ngpus = "all"', "auto"),
+        ('how = "docker"\nimage = "m"\ngpus = ["1", "2"]', "cuda:1"),
+    ],
+)
+def test_where_it_holds_its_memory_is_seen_from_what_it_is_started_with(tmp_path: Path, said: str, device: str) -> None:
+    assert launched(tmp_path, said).device == device
+
+
 def test_two_ways_to_start_are_told_apart_without_their_secrets() -> None:
     first = Launch(by=Process(command=("a",), env={"KEY": "secret"}))
     assert first.digest == Launch(by=Process(command=("a",), env={"KEY": "secret"}), idle=3).digest
