@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,6 +20,7 @@ from backends.base import Backend, EngineSpec, ModelSpec
 from backends.types import Delta, Event, Finish, JsonObject, Request
 from proxy.lifecycle.engines import Create
 from proxy.registry.config import load_registry
+from proxy.routing.fleet import Replica
 from proxy.settings import Settings
 from tests.engines.vllm_double import VllmDouble
 from tests.proxy.lifecycle.engine_rig import FAKE
@@ -249,3 +251,23 @@ async def test_an_engine_that_is_started_here_and_is_no_more_ends_its_streams_an
             while psutil.pid_exists(process):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await door.says()
+
+
+async def test_many_reloads_leave_nothing_behind(door: Door) -> None:
+    async with VllmDouble("m") as one, VllmDouble("m") as other:
+        door.write(f'kind = "vllm"\nurl = "{one.url}"')
+        async with door.open():
+            before = len(asyncio.all_tasks())
+            for turn in range(30):
+                assert await door.says() == "1, 2, 3."
+                door.write(f'kind = "vllm"\nurl = "{(other, one)[turn % 2].url}"')
+                await door.reload()
+            assert await door.says() == "1, 2, 3."
+            async with asyncio.timeout(20):
+                while _replicas() > 1 or len(asyncio.all_tasks()) > before:
+                    gc.collect()
+                    await asyncio.sleep(0.05)
+
+
+def _replicas() -> int:
+    return sum(isinstance(each, Replica) for each in gc.get_objects())
