@@ -115,10 +115,10 @@ async def test_what_waited_for_a_connection_is_told_to_those_that_were_there() -
 
 
 async def test_an_open_socket_keeps_its_session_however_short_that_lives() -> None:
-    async with world(session_idle_seconds=0.6) as door:
+    async with world(session_idle_seconds=3.0) as door:
         sid = await door.session()
         async with door.greeted(sid):
-            await asyncio.sleep(2)
+            await asyncio.sleep(4.5)
             async with door.http.get(f"{door.url}/api/sessions/{sid}") as answer:
                 assert answer.status == 200
 
@@ -144,11 +144,11 @@ async def test_a_session_whose_time_ran_out_while_the_database_was_away(monkeypa
             raise StorageUnavailable
         return await get(self, owner, sid)
 
-    async with world(session_idle_seconds=0.4) as door:
+    async with world(session_idle_seconds=2.0) as door:
         sid = await door.session()
         async with door.greeted(sid) as client:
             monkeypatch.setattr(Sessions, "get", away)
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(2.5)
             back.set()
             closed = await client.next()
             assert (closed["t"], closed["data"]) == ("session.closed", {"reason": "expired"})
