@@ -23,6 +23,7 @@ from proxy.http.body import PATIENCE
 from proxy.http.dialect import Dialect
 from proxy.http.errors import render_errors
 from proxy.http.observe import observe
+from proxy.http.once import FLIGHTS, Flights
 from proxy.http.operators import Operators
 from proxy.http.server import Refuse
 from proxy.http.sessions import SESSIONS
@@ -110,6 +111,7 @@ def _door(settings: Settings, keys: Keys) -> web.Application:
     app[METRICS] = metrics
     app[REFUSE] = Refuse(watch, render, ops.CONTRACT.render_error)
     app[PATIENCE] = settings.body_seconds
+    app[FLIGHTS] = Flights()
     app[STARTED] = int(time.time())
     app[DIALECTS] = CONTRACTS
     app[TOKENIZE_INPUTS] = tgi.tokenize

@@ -14,6 +14,8 @@ from backends.types import JsonObject
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.observe import CALL
 
+SENT = web.RequestKey("sent", bytes)
+"""The body, where it was read before its handler asks for it."""
 PATIENCE = web.AppKey("patience", float)
 """Seconds for which a body may stand still."""
 SLOWEST = 1000.0
@@ -56,6 +58,9 @@ async def read_body(request: web.Request) -> bytes:
 
     Raises TOO_LARGE, REQUEST_TIMEOUT, or INVALID when it was cut off.
     """
+    sent: bytes | None = request.get(SENT)
+    if sent is not None:
+        return sent
     body = await _bounded(request, request.client_max_size)
     request[CALL].size = len(body)
     return body

@@ -123,6 +123,14 @@ async def test_c13_myriads_of_pieces(ledger: Ledger, seed: int, engine: Scripted
     ledger.note(f"{len(pieces)} heaps of pieces refused; nobody else waited {LAG} s")
 
 
+async def test_c14_submitted_twenty_times(ledger: Ledger, seed: int, engine: ScriptedEngine) -> None:
+    key = {"Idempotency-Key": "order-7"}
+    async with serving(registry_of(engine.url), ledger, seed) as door:
+        await door.burst(20, ask="order", again=True, stream=False, headers=key)
+    ledger.settle(engine)
+    assert engine.executions == {"order": 1}
+
+
 async def _lag_during(url: str, work: Coroutine[None, None, bytes]) -> tuple[float, bytes]:
     """The longest time that the door took for a small thing meanwhile, in seconds; and what the work brought."""
     task = asyncio.ensure_future(work)

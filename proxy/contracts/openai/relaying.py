@@ -14,6 +14,7 @@ from proxy.contracts.openai.errors import backend_error_frame, error_frame
 from proxy.errors import ApiError, ErrorCode
 from proxy.http.forward import forwarded_headers
 from proxy.http.observe import CALL
+from proxy.http.once import HEADER, Collected
 from proxy.http.splice import ClientSink, SplicedResponse
 from proxy.http.stream import failure_of
 from proxy.http.waiting import WaitingSink
@@ -41,7 +42,6 @@ async def pass_on(
     """
     call = request[CALL]
     call.told.update(told or {})
-    sink = ClientSink(request, call.request_id, call.told)
     headers = forwarded_headers(request, call.request_id)
 
     def ask(target: Target) -> RelayRequest:
@@ -58,6 +58,11 @@ async def pass_on(
         )
 
     dispatcher = request.app[DISPATCHER]
+    if HEADER in request.headers and not stream:
+        collected = Collected(request)
+        await dispatcher.relay(entry, ask, collected, call, prompt)
+        return collected.response()
+    sink = ClientSink(request, call.request_id, call.told)
     if stream and dispatcher.cold(entry):
         relaying = partial(dispatcher.relay, entry, ask, call=call, prompt=prompt)
         await _when_loaded(relaying, sink, call, lambda: dispatcher.percent(entry))
