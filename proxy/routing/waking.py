@@ -28,9 +28,9 @@ class Waking:
         return all(self._lifecycle.waits(at(entry, target)) for target in entry.served_by)
 
     def percent(self, entry: ModelEntry) -> int | None:
-        """How far the start of the model's engine is; None where that is not known."""
+        """How far the start of the model's engine is; None where that is not known, as of one that never started before."""
         told = [self._lifecycle.percent(at(entry, target)) for target in entry.served_by]
-        return max((percent for percent in told if percent is not None), default=None)
+        return max((percent for percent in told if percent), default=None)
 
     def among(
         self, entry: ModelEntry, choices: Sequence[Choice], *, patient: bool = False
