@@ -142,7 +142,7 @@ def _add_engines(app: web.Application, settings: Settings, registry: Registry, k
     app[LIFECYCLE] = lifecycle
     app[DISPATCHER] = dispatcher
     app[REGISTRY] = live
-    app[RELOADER] = Reloader(settings, registry, engines, lifecycle, live, app[METRICS])
+    app[RELOADER] = Reloader(settings, registry, engines, lifecycle, live, dispatcher.fleet, app[METRICS])
     app[MAINTENANCE] = Maintenance(dispatcher.fleet, engines, lifecycle, lambda: dispatcher.router.registry)
     app.cleanup_ctx.append(lambda app: _run_engines(app, engines))
 
@@ -215,7 +215,7 @@ def _scraper(dispatcher: Dispatcher) -> Scraper:
 
 
 async def _preload(app: web.Application) -> None:
-    entries = preloaded(app[DISPATCHER].router.registry)
+    entries = preloaded(app[DISPATCHER].router.registry, app[DISPATCHER].fleet.drained)
     app[TRAFFIC].preloading = bool(entries)
     await preload(app[LIFECYCLE], entries)
     app[TRAFFIC].preloading = False

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from backends.errors import BackendError
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.registry.models import ModelEntry, Registry
 
 
-def preloaded(registry: Registry) -> list[ModelEntry]:
-    """The models that the configuration has loaded; not those of engines that take no requests."""
-    return [entry for entry in registry.models if entry.preload and entry.engine not in registry.drained]
+def preloaded(registry: Registry, drained: Container[str]) -> list[ModelEntry]:
+    """The models that the configuration has loaded; not those of engines that are drained."""
+    return [entry for entry in registry.models if entry.preload and entry.engine not in drained]
 
 
 async def preload(lifecycle: LifecycleManager, entries: Iterable[ModelEntry]) -> None:

@@ -19,6 +19,7 @@ from proxy.registry.config import ConfigError, configuration, load_registry
 from proxy.registry.diff import Diff, diff
 from proxy.registry.live import LiveRegistry, talking
 from proxy.registry.models import Registry
+from proxy.routing.fleet import Fleet
 from proxy.settings import Settings
 
 
@@ -41,6 +42,7 @@ class Reloader:
         engines: Engines,
         lifecycle: LifecycleManager,
         live: LiveRegistry,
+        fleet: Fleet,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -48,6 +50,7 @@ class Reloader:
         self._engines = engines
         self._lifecycle = lifecycle
         self._live = live
+        self._fleet = fleet
         self._metrics = metrics
         self._turn = asyncio.Lock()
         self._exchanges: dict[str, asyncio.Task[None]] = {}
@@ -71,7 +74,7 @@ class Reloader:
             before, self._registry = self._registry, prepared.registry
             stale = self._engines.configure(prepared.registry.engines, prepared.replicas)
             self._live.configure(prepared.registry, prepared.talking)
-            self._lifecycle.keep_only(preloaded(prepared.registry))
+            self._lifecycle.keep_only(preloaded(prepared.registry, self._fleet.drained))
             for engine in prepared.registry.drained - before.drained:
                 self._lifecycle.vacate(engine)
             for engine in stale:
@@ -94,11 +97,11 @@ class Reloader:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _prepare(self) -> _Prepared:
-        registry = reread(self._settings, self._registry)
         try:
+            registry = reread(self._settings, self._registry)
             return _Prepared(registry, self._engines.replicas_for(registry.engines), talking(registry))
-        except ValueError as error:
-            raise ConfigError(f"{registry.file}: {error}") from error
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{configuration(self._settings)}: {error}") from error
 
     async def _quietly(self) -> None:
         with suppress(ConfigError):
@@ -114,7 +117,7 @@ class Reloader:
     async def _preload(self, registry: Registry, settling: asyncio.Task[None]) -> None:
         await asyncio.wait((settling, *self._exchanges.values()))
         if registry is self._registry:
-            await preload(self._lifecycle, preloaded(registry))
+            await preload(self._lifecycle, preloaded(registry, self._fleet.drained))
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)

@@ -75,6 +75,9 @@ async def test_what_runs_ends_whole_and_then_the_model_leaves(http: ClientSessio
         assert b" there." in body and body.endswith(b"data: [DONE]\n\n")
         assert await waiting == {"engine": "here", "replica": None, "draining": True, "in_flight": 0}
         assert backend.loads == 0
+        # A reload does not bring it back behind the operator's back.
+        await post(http, f"{url}/admin/reload")
+        assert backend.loads == 0
         # The configuration preloads it: it is there again without being asked for.
         await post(http, f"{url}/admin/engines/here/undrain")
         async with asyncio.timeout(10):

@@ -257,17 +257,17 @@ async def test_many_reloads_leave_nothing_behind(door: Door) -> None:
     async with VllmDouble("m") as one, VllmDouble("m") as other:
         door.write(f'kind = "vllm"\nurl = "{one.url}"')
         async with door.open():
-            before = len(asyncio.all_tasks())
+            before, there = len(asyncio.all_tasks()), _replicas()
             for turn in range(30):
                 assert await door.says() == "1, 2, 3."
                 door.write(f'kind = "vllm"\nurl = "{(other, one)[turn % 2].url}"')
                 await door.reload()
             assert await door.says() == "1, 2, 3."
             async with asyncio.timeout(20):
-                while _replicas() > 1 or len(asyncio.all_tasks()) > before:
-                    gc.collect()
+                while _replicas() > there or len(asyncio.all_tasks()) > before:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
 
 def _replicas() -> int:
+    gc.collect()
     return sum(isinstance(each, Replica) for each in gc.get_objects())
