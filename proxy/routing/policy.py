@@ -56,6 +56,10 @@ class Candidate(NamedTuple):
     weight: float | None = None
 
 
+_LIMITS = Candidate._fields.index("usable")
+_UNLIMITED = Candidate(0, "", 0.0)[_LIMITS:]
+
+
 class Ask(NamedTuple):
     """What a policy knows of a request: how many came before it, the number of its session's key, and its prompt's blocks."""
 
@@ -73,6 +77,8 @@ def choose(policy: Policy, candidates: Sequence[Candidate], ask: Ask) -> int | N
     Unusable ones never are chosen. Of the others those of the lowest priority number count; where engines have weights, those
     of the engine whose turn it is; where some have room for the adapter, those. Among these the policy chooses.
     """
+    if len(candidates) > 1 and all(each[_LIMITS:] == _UNLIMITED for each in candidates):
+        return policy(candidates, ask)
     allowed = [index for index, each in enumerate(candidates) if each.usable]
     if len(allowed) > 1:
         first = min(candidates[index].priority for index in allowed)
@@ -150,28 +156,28 @@ def balanced(candidates: Sequence[Candidate], ask: Ask) -> int:
     that it has. What is cached makes no hot spot: the more a prompt is used the less it counts where it is cached already, and
     a replica that is crowded next to the others gets no more.
     """
-    loads = [each.load for each in candidates]
-    mean = sum(loads) / len(loads)
+    mean = sum([each.load for each in candidates]) / len(candidates)
     most = max(mean + CROWDED[0], mean * CROWDED[1])
-    free = [index for index, load in enumerate(loads) if load <= most]
+    free = [index for index in _turns(candidates, ask) if candidates[index].load <= most]
     if len(free) > WIDE:
-        free = [*{*_two(len(free), ask.turn), _least(candidates, ask, lambda each: (-each.matched, each.load))}]
-    uses = max((each.matched, each.uses) for each in candidates)[1]
+        likeliest = max(free, key=lambda index: (candidates[index].matched, -candidates[index].load))
+        free = [likeliest, *(free[index] for index in _two(len(free), ask.turn))]
+    uses = max([(each.matched, each.uses) for each in candidates])[1]
     missing = MISSING / (1 + uses / POPULAR)
     to_do = {index: _to_do(candidates[index], ask.blocks, missing) for index in free}
-    least = min(to_do.values())
+    nearest = min(to_do, key=to_do.__getitem__)
     if ask.session is not None:
-        session = ask.session
+        session, least = ask.session, to_do[nearest]
         home = max(free, key=lambda index: (candidates[index].matched, _scatter(session ^ candidates[index].number)))
         if to_do[home] <= max(least + SLACK[0], least * SLACK[1]):
             return home
-    return min(free, key=lambda index: (to_do[index], (index - ask.turn) % len(candidates)))
+    return nearest
 
 
 def _to_do(candidate: Candidate, blocks: int, missing: float) -> float:
     """In blocks of prompts. missing: what one that is not cached counts."""
-    used = min(candidate.kv, 0.999)
-    return missing * (blocks - candidate.matched) + candidate.ahead + BUSY * candidate.load + FULL * used / (1.0 - used)
+    work = missing * (blocks - candidate.matched) + candidate.ahead + BUSY * candidate.load
+    return work + FULL * candidate.kv / max(0.001, 1.0 - candidate.kv) if candidate.kv else work
 
 
 POLICIES: Mapping[PolicyName, Policy] = {
@@ -194,9 +200,14 @@ def number_of(name: str) -> int:
 
 def _least(candidates: Sequence[Candidate], ask: Ask, cost: Callable[[Candidate], Any]) -> int:
     """The index of the one that costs least; equals take turns."""
+    return min(_turns(candidates, ask), key=lambda index: cost(candidates[index]))
+
+
+def _turns(candidates: Sequence[Candidate], ask: Ask) -> list[int]:
+    """Every index, beginning with the one whose turn it is: of equals the first is taken."""
     count = len(candidates)
-    turns = ((ask.turn + step) % count for step in range(count))
-    return min(turns, key=lambda index: cost(candidates[index]))
+    first = ask.turn % count
+    return [*range(first, count), *range(first)]
 
 
 def _two(count: int, turn: int) -> tuple[int, int]:

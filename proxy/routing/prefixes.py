@@ -49,11 +49,15 @@ class Prefixes:
 
     def matched(self, blocks: Blocks) -> int:
         """How many of the blocks, from the first on, are held."""
-        held = self._held
-        for number, block in enumerate(blocks):
-            if block not in held:
-                return number
-        return len(blocks)
+        # A block is never held without those before it: whatever is sent with it, they are, and they go after it.
+        held, low, high = self._held, 0, len(blocks)
+        while low < high:
+            middle = (low + high) // 2
+            if blocks[middle] in held:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def uses(self, block: int) -> int:
         """How often the replica was sent the block since it is held."""

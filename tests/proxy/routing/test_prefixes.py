@@ -114,14 +114,19 @@ def test_what_was_sent_last_is_held_and_of_a_prompt_the_beginning() -> None:
     assert held.matched((1, 2, 3)) == 1
 
 
-@given(st.lists(st.tuples(st.lists(st.integers(0, 40), max_size=12, unique=True), st.integers(1, 20)), max_size=60))
-def test_no_more_is_held_than_allowed_and_the_last_prompt_is(prompts: list[tuple[list[int], int]]) -> None:
+@given(st.lists(st.tuples(st.text("ab", max_size=12), st.integers(1, 20)), max_size=60))
+def test_no_more_is_held_than_allowed_and_of_each_prompt_what_it_begins_with(prompts: list[tuple[str, int]]) -> None:
     held = Prefixes()
-    for blocks, most in prompts:
-        held.add(tuple(blocks), most)
+    sent: list[tuple[int, ...]] = []
+    for text, most in prompts:
+        sent.append(tuple(hash(text[: end + 1]) for end in range(len(text))))
+        held.add(sent[-1], most)
 
         assert len(held) <= most
-        assert held.matched(tuple(blocks)) == min(len(blocks), most)
+        assert held.matched(sent[-1]) == min(len(text), most)
+        for blocks in sent:
+            number = held.matched(blocks)
+            assert [held.uses(block) > 0 for block in blocks] == [True] * number + [False] * (len(blocks) - number)
 
 
 def test_uses_are_counted_for_as_long_as_a_block_is_held() -> None:
