@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from proxy.registry.models import PolicyName
 
@@ -127,7 +127,7 @@ def round_robin(candidates: Sequence[Candidate], ask: Ask) -> int:
 
 def least_in_flight(candidates: Sequence[Candidate], ask: Ask) -> int:
     """The one that has fewest of this proxy's requests; equals take turns."""
-    return _least(candidates, ask, lambda each: each.in_flight)
+    return _least(candidates, ask, lambda each: (each.in_flight,))
 
 
 def power_of_two(candidates: Sequence[Candidate], ask: Ask) -> int:
@@ -144,7 +144,7 @@ def prefix_aware(candidates: Sequence[Candidate], ask: Ask) -> int:
 def session_affinity(candidates: Sequence[Candidate], ask: Ask) -> int:
     """A session's own replica, by rendezvous hashing: when one goes, only its sessions move. The least busy without one."""
     if ask.session is None:
-        return _least(candidates, ask, lambda each: each.load)
+        return _least(candidates, ask, lambda each: (each.load,))
     session = ask.session
     return max(range(len(candidates)), key=lambda index: _scatter(session ^ candidates[index].number))
 
@@ -198,7 +198,7 @@ def number_of(name: str) -> int:
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
-def _least(candidates: Sequence[Candidate], ask: Ask, cost: Callable[[Candidate], Any]) -> int:
+def _least(candidates: Sequence[Candidate], ask: Ask, cost: Callable[[Candidate], tuple[float, ...]]) -> int:
     """The index of the one that costs least; equals take turns."""
     return min(_turns(candidates, ask), key=lambda index: cost(candidates[index]))
 

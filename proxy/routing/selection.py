@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from backends.errors import Unavailable
 from backends.types import Chat, Complete, JsonObject, Request
 from proxy.registry.models import ModelEntry, PolicyName, Target
 from proxy.routing.policy import POLICIES, Ask, Candidate, choose, number_of
@@ -58,7 +59,10 @@ class Selector:
         self._turns: dict[str, int] = {}
 
     def choose(self, entry: ModelEntry, choices: Sequence[Choice], wanted: Wanted, now: float) -> Choice:
-        """One of these, all of which can take the request, by the model's policy; at least one. now: on the loop's clock."""
+        """One of these, all of which can take the request, by the model's policy; at least one. now: on the loop's clock.
+
+        Raises Unavailable where all have begun to drain meanwhile.
+        """
         if len(choices) == 1:
             wanted.chosen = choices[0].replica
             return choices[0]
@@ -68,7 +72,9 @@ class Selector:
         session = None if wanted.session is None else number_of(wanted.session)
         candidates = [_candidate(choice, blocks, now) for choice in choices]
         index = choose(POLICIES[entry.policy], candidates, Ask(turn, session, len(blocks)))
-        choice = choices[index or 0]
+        if index is None:
+            raise Unavailable(f"No replica of `{entry.name}` takes new requests any more; retry.", retry_after=1)
+        choice = choices[index]
         wanted.chosen = choice.replica
         wanted.sent_to(choice.replica.standing, now)
         return choice
@@ -81,6 +87,7 @@ def _candidate(choice: Choice, blocks: Blocks, now: float) -> Candidate:
         blocks,
         now,
         group=target.engine,
+        usable=not replica.draining,
         room=target.spec.adapter is None or _room(replica.standing.reading, target),
         priority=target.priority,
         weight=target.weight,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from backends.base import EngineSpec, Gauges, ModelSpec
+from backends.errors import Unavailable
 from backends.types import Chat, Transcribe
 from proxy.registry.models import ModelEntry, PolicyName, Target
 from proxy.routing.fleet import Choice, Replica
@@ -87,6 +88,16 @@ def test_models_of_one_replica_do_not_share_prompts_and_turns() -> None:
     assert homes[0] is not homes[1]
     in_turn = [selector.choose(model("round_robin", name), several, Wanted(), 0.0) for name in ("a", "b", "a", "b")]
     assert in_turn[0] is in_turn[1] is not in_turn[2] is in_turn[3]
+
+
+def test_a_replica_that_has_begun_to_drain_gets_no_more() -> None:
+    several, selector = choices(3), Selector()
+    several[0].replica.draining = several[1].replica.draining = True
+    assert {selector.choose(model("round_robin"), several, Wanted(), 0.0).replica.name for _ in range(6)} == {"e#2"}
+
+    several[2].replica.draining = True
+    with pytest.raises(Unavailable, match="takes new requests any more"):
+        selector.choose(model(), several, Wanted(), 0.0)
 
 
 @pytest.mark.parametrize("prompt", [Transcribe(audio=b"x" * 10_000), None])
