@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
+from transformers import PreTrainedModel
 from transformers.pipelines import Pipeline
 
 from backends.errors import BackendError, Broken, Invalid, Unavailable
@@ -20,6 +21,8 @@ from backends.pipelines.tasks import Asked
 from backends.types import Infer
 
 RETRY_SHORT_MEMORY = 5.0
+UNKNOWN_LENGTH = 16_384
+"""Tokens that a network reads at once where its config does not tell."""
 _DEVICE = re.compile(r"CUDA|cuDNN|CUBLAS|cuBLAS|NCCL")
 _LENGTHS = frozenset({"max_new_tokens", "max_length", "min_new_tokens", "min_length", "min_length_for_response"})
 _TOKEN_PARAMS = (
@@ -46,6 +49,7 @@ class Running:
         for part in pipeline.model.modules():
             if isinstance(part, torch.nn.Embedding):
                 part.register_forward_pre_hook(_check_index, with_kwargs=True)
+        _refuse_longer(pipeline.model)
 
     def run(self, asked: Asked, left: threading.Event) -> bytes:
         """The result as JSON. left: set when nobody waits any more, which ends the work at the next pass of the model.
@@ -143,6 +147,26 @@ def _asks_length(params: Mapping[str, object]) -> bool:
     """Whether they say how long an answer is to be."""
     within = params.get("generate_kwargs")
     return bool(_LENGTHS & params.keys()) or (isinstance(within, Mapping) and _asks_length(within))
+
+
+def _refuse_longer(network: PreTrainedModel) -> None:
+    """Have a text of more tokens than the network was made for end in an IndexError, not in hours of one pass.
+
+    Networks that compute where a token stands have no table that would tell; all others wait for such a pass to end.
+    """
+    config = network.config.get_text_config()
+    words, most = (
+        getattr(config, "vocab_size", None),
+        getattr(config, "max_position_embeddings", None) or UNKNOWN_LENGTH,
+    )
+
+    def check(_: torch.nn.Module, given: tuple[object, ...]) -> None:
+        if given and isinstance(given[0], torch.Tensor) and given[0].ndim and given[0].shape[-1] > most:
+            raise IndexError("a text has more tokens than the network was made for")
+
+    for part in network.modules():
+        if isinstance(part, torch.nn.Embedding) and part.num_embeddings == words:
+            part.register_forward_pre_hook(check)
 
 
 def _check_index(table: torch.nn.Embedding, given: tuple[object, ...], named: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ async def backend() -> AsyncIterator[PipelinesBackend]:
     await backend.close()
 
 
-def spec(directory: Directory, make: tiny.Make, task: str) -> ModelSpec:
+def spec(directory: Directory, make: tiny.Make | Path, task: str) -> ModelSpec:
     return ModelSpec(source=str(directory(make)), task=task, name="org/tiny")
 
 
@@ -217,6 +218,9 @@ async def test_a_result_that_json_cannot_hold_is_a_failure(
         (tiny.gpt2, Infer(task="text-generation", inputs="a", params={"max_new_tokens": 200}), "ask for fewer tokens"),
         (tiny.gpt2, Infer(task="text-generation", inputs="a"), "say how many tokens the answer may have"),
         (tiny.bart, Infer(task="summarization", inputs="a " * 200), "more tokens than the 64"),
+        (tiny.t5, Infer(task="summarization", inputs="a " * 20_000), "more tokens than the 64"),
+        (tiny.NANO / "chat", Infer(task="text-generation", inputs="a " * 3000), "more tokens than the 2048"),
+        (tiny.NANO / "chat", Infer(task="conversational", inputs="a " * 3000), "more tokens than the 2048"),
         (tiny.bart, Infer(task="summarization", inputs="a", params=LONG), "ask for fewer tokens"),
         (tiny.bart, Infer(task="summarization", inputs="a", params={"generate_kwargs": LONG}), "ask for fewer tokens"),
         (tiny.gpt2, Infer(task="text-generation", inputs="a", params={"bad_words_ids": [[5000]]}), "tokens end at"),
@@ -228,7 +232,7 @@ async def test_a_result_that_json_cannot_hold_is_a_failure(
     ],
 )  # fmt: skip
 async def test_mistakes_of_callers_are_no_failures(
-    make: tiny.Make, request_: Infer, words: str, backend: PipelinesBackend, directory: Directory
+    make: tiny.Make | Path, request_: Infer, words: str, backend: PipelinesBackend, directory: Directory
 ) -> None:
     model = spec(directory, make, find(request_.task).name)
     await backend.load(model, lambda _: None)
