@@ -26,9 +26,12 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture
 def seed() -> int:
     """FAULTS_SEED, or the one that the table was made with."""
-    seed = int(os.environ.get("FAULTS_SEED", SEED))
-    print(f"FAULTS_SEED={seed}")
-    return seed
+    print(f"FAULTS_SEED={_seed()}")
+    return _seed()
+
+
+def _seed() -> int:
+    return int(os.environ.get("FAULTS_SEED", SEED))
 
 
 @pytest.fixture
@@ -38,11 +41,20 @@ def ledger(request: pytest.FixtureRequest, seed: int) -> Iterator[Ledger]:
     yield ledger
     if not request.node.stash.get(FAILED, False):
         row = ROWS[request.node.originalname.split("_")[1].upper()]
-        print(f"SEEN {row.name}: {ledger.seen}")
+        request.config.stash.setdefault(SEEN, []).append(f"{row.name}  {ledger.seen}")
         assert seed != SEED or ledger.seen == row.seen, f"write it to {TABLE.name}, and make docs/faults.md anew"
 
 
 FAILED = pytest.StashKey[bool]()
+SEEN = pytest.StashKey[list[str]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What each test's ledger says."""
+    if seen := config.stash.get(SEEN, []):
+        terminalreporter.section(f"FAULTS_SEED={_seed()}")
+        for line in sorted(seen):
+            terminalreporter.line(line)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -223,7 +223,7 @@ async def serving(
 ) -> AsyncIterator[Door]:
     """The door of this registry. At its end nothing is in flight, and no task and no connection of it is left."""
     tasks, connections = len(asyncio.all_tasks()), _connections()
-    app = build_app(Settings.model_validate(settings), registry, create)
+    app = build_app(Settings.model_validate({"log_level": "error", **settings}), registry, create)
     async with serve_running(app, make_runner(app)) as url:
         yield Door(url, ledger, seed, words, app)
         await eventually(lambda: not +app[TRAFFIC].in_flight)

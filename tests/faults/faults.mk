@@ -2,4 +2,4 @@
 
 .PHONY: test-faults
 test-faults: $(VENV)/.installed-dev ## engines and clients that fail in every way (FAULTS_SEED=7 for another seed)
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults -rA --no-header -p no:logging --show-capture=stdout
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults

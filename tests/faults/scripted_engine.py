@@ -293,8 +293,7 @@ class ScriptedEngine:
             await self._told(peer, path)
             return True
         if self.early is not None:
-            await peer.send(self.early)
-            await self._swallow(reader)
+            await self._refuse(peer, self.early)
             return False
         length = _LENGTH.search(request)
         body = await reader.readexactly(int(length[1]) if length else 0)
@@ -327,10 +326,16 @@ class ScriptedEngine:
         if gone or reader.at_eof() or reader.exception() is not None:
             self.left.add(ask)
 
-    async def _swallow(self, reader: asyncio.StreamReader) -> None:
-        """Read on for a moment, as a server does that wants its refusal to be heard."""
-        while data := await reader.read(65536):
-            self.swallowed += len(data)
+    async def _refuse(self, peer: Peer, answer: bytes) -> None:
+        """Answer at once, and read on, as a server does that wants its refusal to be heard."""
+        self.running += 1
+        try:
+            await peer.send(answer)
+            while data := await peer.reader.read(65536):
+                self.swallowed += len(data)
+        finally:
+            self.running -= 1
+            self._changed.set()
 
     async def _told(self, peer: Peer, path: str) -> None:
         """What an engine says of itself."""

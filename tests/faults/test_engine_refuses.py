@@ -106,7 +106,7 @@ async def test_e24_answered_before_the_body_is_read(ledger: Ledger, seed: int, e
             entry = await door.ask(stream=stream, more={"padding": "x" * size})
             assert entry.ending == "status 413"
             assert b"too long" in entry.answer.body
-            await engine.until(lambda: not engine.open)
+            await engine.until(lambda: not engine.running)
         engine.early = None
         await door.ask()
     ledger.settle(engine)

@@ -79,7 +79,7 @@ async def test_e07_finish_reason_and_never_done(
         entry = await door.ask()
         assert (entry.ending, entry.seconds < 1.0) == (WHOLE, True)
         assert await door.metric("switchboard_broken_answers_total") == 0
-        await engine.until(lambda: not engine.open)
+        await engine.until(lambda: entry.ask in engine.left)
         chat = await (await door.begin_chat()).rest()
         assert (chat.ending, chat.seconds < 1.0) == (WHOLE, True)
         assert await door.kept(chat.ask) == (chat.answer.body.decode(), True)
