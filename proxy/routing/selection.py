@@ -44,7 +44,7 @@ class Wanted:
     def sent_to(self, standing: Standing, now: float) -> None:
         """A replica has been chosen for it."""
         self.begun()
-        self._sent = standing.send(self._blocks or (), now)
+        self._sent = standing.send(self._blocks, now) if self._blocks else None
 
     def begun(self) -> None:
         """Its first token is there, or it has ended without: what its prompt took is done. Once or more often."""

@@ -6,13 +6,18 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession
+from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
 
+import backends.tgi.backend  # noqa: F401  imported here, where no loop waits for it
 from backends.base import EngineSpec, ModelSpec
 from backends.types import Json
 from proxy.registry.models import ModelEntry, PolicyName, Registry, Target
+from tests.engines.tgi_double import TgiDouble
 from tests.engines.vllm_double import Fault, Seen, VllmDouble
 from tests.support import serve_app
 
@@ -138,6 +143,26 @@ async def test_weights_hold_and_priorities_come_first(engines: list[VllmDouble])
         async with engines[0].refusing(), engines[1].refusing():
             await ask(client, url, LONG)
         assert served(engines)[2] == 1
+
+
+async def test_engines_of_two_kinds_serve_one_model_and_the_client_sees_one_dialect(engines: list[VllmDouble]) -> None:
+    async with TgiDouble() as tgi:
+        registry = canary(engines[:2], (1.0, 0), (1.0, 0))
+        mixed = {**registry.engines, "e1": EngineSpec(name="e1", kind="tgi", urls=(tgi.url,))}
+        async with (
+            serve_app(replace(registry, engines=mixed)) as url,
+            AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+        ):
+            said: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
+            for _ in range(3):
+                whole = await client.chat.completions.create(model="m", messages=said, max_tokens=5)
+                assert (whole.model, whole.object) == ("m", "chat.completion")
+                stream = await client.chat.completions.create(model="m", messages=said, max_tokens=5, stream=True)
+                async for chunk in stream:
+                    assert (chunk.model, chunk.object) == ("m", "chat.completion.chunk")
+
+        counts = len(engines[0].requests), sum(request.method == "POST" for request in tgi.requests)
+        assert sorted(counts) in ([2, 4], [3, 3])
 
 
 async def test_which_replica_served_is_counted_and_logged(
