@@ -31,7 +31,7 @@ from tests.faults.scripted_engine import Said
 from tests.support import serve_running
 
 PATIENT = Timeouts(connect=5, first_byte=30, idle=30)
-SOON = Timeouts(connect=0.3, first_byte=0.4, idle=0.3)
+SOON = Timeouts(connect=1, first_byte=1, idle=1)
 """For engines that hang."""
 STEADFAST = HealthRules(failures=1_000_000, first_pause=0.01, longest_pause=0.01)
 """For faults in the middle of answers: an engine is asked again, whatever it did."""
@@ -44,7 +44,14 @@ LOST_SECONDS = 20.0
 def registry_of(*urls: str, timeouts: Timeouts = PATIENT, health: HealthRules = STEADFAST) -> Registry:
     """One text model on one engine that is served at these URLs."""
     engine = EngineSpec(name="engine", kind="vllm", urls=urls, timeouts=timeouts, health=health)
-    entry = ModelEntry(name="m", engine="engine", spec=ModelSpec(source="m"), task="text", aliases=("org/model",))
+    entry = ModelEntry(
+        name="m",
+        engine="engine",
+        spec=ModelSpec(source="m"),
+        task="text",
+        aliases=("org/model",),
+        policy="round_robin",  # so that it is known who gets which request
+    )
     return Registry(engines={"engine": engine}, models=(entry,), defaults={"text": "m"})
 
 
