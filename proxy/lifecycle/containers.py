@@ -36,7 +36,8 @@ class DockerContainer:
         self._engine = engine
         self._name = name
         self._configured = launch.by
-        self._digest = launch.digest
+        # One that is published elsewhere cannot be reached: it is none of ours.
+        self._digest = launch.digest if published is None else f"{launch.digest}:{published}"
         self._grace = launch.grace
         self._published = published
         self._client: aiodocker.Docker | None = None

@@ -15,6 +15,7 @@ import structlog
 from backends.base import Adapting, EngineSpec, ModelSpec, Report
 from backends.errors import BackendError, Rejected, Unavailable, Unsupported
 from backends.launch import Container, Launch, Process
+from proxy.address import is_loopback
 from proxy.lifecycle.carrier import Carrier
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.gauge import Gauge
@@ -300,9 +301,11 @@ def _carrier(spec: EngineSpec, url: str) -> Carrier:
     """What the engine runs in. The client of Docker is imported with the first container."""
     launch = spec.launch
     assert launch is not None, "only such engines have one"
-    port = urlsplit(url).port or 80
+    parts = urlsplit(url)
+    port = parts.port or 80
     if isinstance(launch.by, Process):
         return ChildProcess(spec.name, launch.by, port, launch.grace)
     make = cast("Callable[..., Carrier]", import_module("proxy.lifecycle.containers").DockerContainer)
-    published = None if spec.urls or launch.by.network is not None else port
+    here = parts.hostname is not None and is_loopback(parts.hostname)
+    published = port if here and launch.by.image is not None and launch.by.network is None else None
     return make(spec.name, container_name(spec.name), launch, published)

@@ -35,7 +35,12 @@ async def test_streams_go_on_and_no_engine_is_ejected(tmp_path: Path) -> None:
                 engine.fail(*[Fault(kind="slow", seconds=1)] * 2)
 
             async def ask() -> str:
-                body = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "stream": True, "max_tokens": 2}
+                body = {
+                    "model": "m",
+                    "messages": [{"role": "user", "content": "hello"}],
+                    "stream": True,
+                    "max_tokens": 2,
+                }
                 async with http.post("/v1/chat/completions", json=body) as answer:
                     return await answer.text()
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from backends.base import EngineSpec, Watched
+from backends.base import EngineSpec
 from backends.errors import BackendError, Broken, Rejected, Unavailable
 from backends.openai_compatible.backend import OpenAICompatibleBackend
+from backends.remote.openai_backend import OpenAIBackend
 from backends.tgi.backend import TgiBackend
 from backends.vllm.backend import VllmBackend
 from tests.backends.remote.rig import dead_port, engine_running, json_answer, replay
 
-KINDS = {"vllm": VllmBackend, "tgi": TgiBackend, "openai_compatible": OpenAICompatibleBackend}
+KINDS: dict[str, type[OpenAIBackend | TgiBackend]] = {
+    "vllm": VllmBackend,
+    "tgi": TgiBackend,
+    "openai_compatible": OpenAICompatibleBackend,
+}
 
 
 async def listed(kind: str, url: str) -> frozenset[str]:
     backend = KINDS[kind](EngineSpec(name="e", kind=kind, urls=(url,)))
-    assert isinstance(backend, Watched)
     try:
         return await backend.models()
     finally:

@@ -43,10 +43,10 @@ class Box:
 
     @property
     def port(self) -> str:
-        """The port of this machine that is published, or that its environment says."""
+        """The port of this machine that is published, or that the test says."""
         host = cast("dict[str, dict[str, list[dict[str, str]]]]", self.config["HostConfig"])
         published = [each[0]["HostPort"] for each in host.get("PortBindings", {}).values()]
-        return published[0] if published else self.labels.get("test.port") or str(self.config["TestPort"])
+        return published[0] if published else str(self.config["TestPort"])
 
 
 class DockerDouble:

@@ -84,6 +84,18 @@ async def test_one_of_another_configuration_is_made_anew(docker: tuple[DockerDou
         await rig.manager.unload(A)
 
 
+async def test_one_that_is_published_elsewhere_is_made_anew(docker: tuple[DockerDouble, str]) -> None:
+    double, url = docker
+    async with engine_rig({"a": made(url)}) as rig:
+        await rig.manager.ensure_ready(A)
+        first = await rig.pid("a")
+    async with engine_rig({"a": made(url)}) as rig:
+        await rig.manager.ensure_ready(A)
+        assert await rig.pid("a") != first
+        await rig.manager.unload(A)
+    assert names(double) == []
+
+
 async def test_the_container_of_a_compose_service_is_started_and_stopped_and_stays(
     docker: tuple[DockerDouble, str],
 ) -> None:
@@ -237,4 +249,4 @@ def at(port: int, launch: Launch) -> AbstractAsyncContextManager[EngineRig]:
 
 def started(url: str, port: int, *command: str) -> AbstractAsyncContextManager[EngineRig]:
     """The rig of a container that listens on this port."""
-    return at(port, made(url, *command, labels={"test.port": str(port)}))
+    return at(port, made(url, *command))
