@@ -97,7 +97,8 @@ def judged(answer: Answer, frames: Sequence[bytes], whole: bytes | None) -> Endi
     if answer.complete and body == sound:
         return WHOLE
     if not answer.complete:
-        return CUT if body != sound and sound.startswith(body) else UNKNOWN
+        ended = b"\r\n0\r\n\r\n" in answer.raw  # and more came behind it
+        return CUT if sound.startswith(body) and not ended else UNKNOWN
     if whole is None:
         before, error, _ = body.rpartition(b'data: {"error"')
         told = error and body.endswith(b"\n\n") and before in _prefixes(frames)
