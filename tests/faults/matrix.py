@@ -61,6 +61,10 @@ seen. Every request is entered in a ledger, and must have ended in one of these 
 | client left | the client went away by itself |
 
 No request is executed twice, and when a test ends nothing is in flight, and no task and no connection is left.
+
+The same with real engines: `make test-engines` has two vLLM serve one model and kills one of them under twenty streams
+(`tests/engines/test_vllm_of_two_dies.py`): the other's streams are whole, the dead one's end in an error event, and new requests
+go on.
 """
 
 
