@@ -6,12 +6,18 @@ from collections.abc import Container, Iterable
 
 from backends.errors import BackendError
 from proxy.lifecycle.manager import LifecycleManager
-from proxy.registry.models import ModelEntry, Registry
+from proxy.registry.models import ModelEntry, Registry, at
 
 
 def preloaded(registry: Registry, drained: Container[str]) -> list[ModelEntry]:
-    """The models that the configuration has loaded; not those of engines that are drained."""
-    return [entry for entry in registry.models if entry.preload and entry.engine not in drained]
+    """The models that the configuration has loaded, on each of their engines; not on those that are drained."""
+    return [
+        at(entry, target)
+        for entry in registry.models
+        if entry.preload
+        for target in entry.served_by
+        if target.engine not in drained
+    ]
 
 
 async def preload(lifecycle: LifecycleManager, entries: Iterable[ModelEntry]) -> None:

@@ -9,7 +9,7 @@ from proxy.errors import ApiError, ErrorCode
 from proxy.lifecycle.engines import Engines
 from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.places import Place
-from proxy.lifecycle.preloading import preload
+from proxy.lifecycle.preloading import preload, preloaded
 from proxy.registry.models import Registry
 from proxy.routing.fleet import Fleet, Replica
 
@@ -39,7 +39,7 @@ class Maintenance:
         """It takes requests again."""
         self._check(engine, replica)
         self._fleet.drain(engine, replica, draining=False)
-        entries = [entry for entry in self._registry().models if entry.preload and entry.engine == engine]
+        entries = [entry for entry in preloaded(self._registry(), ()) if entry.engine == engine]
         task = asyncio.create_task(preload(self._lifecycle, entries), name=f"preload {engine}")
         self._preloading.add(task)
         task.add_done_callback(self._preloading.discard)
