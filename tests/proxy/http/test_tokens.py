@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from proxy.errors import ApiError, ErrorCode
-from proxy.http.tokens import Tokens, make_tokens
 from proxy.http.auth import Keys
+from proxy.http.tokens import Tokens, make_tokens
 from proxy.http.users import LOCAL_USER, bearer, make_users
 from proxy.settings import Settings
 
