@@ -19,7 +19,7 @@ from proxy.caller import PRIORITIES, ApiKey, Caller, digest
 from proxy.registry.healthy import HealthTable
 from proxy.registry.launching import launch_of, local
 from proxy.registry.models import ModelEntry, PolicyName, Registry
-from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, KeyTable, ModelTable
+from proxy.registry.schema import DefaultsTable, EngineTable, FileTable, KeyTable, ModelTable, base_of
 from proxy.registry.serving import check_fallbacks, engines_of, targets_of
 from proxy.registry.toml_lines import Location, Refused, line_of
 from proxy.settings import Settings
@@ -143,7 +143,7 @@ def _engine(table: EngineTable, number: int, settings: Settings) -> EngineSpec:
     return EngineSpec(
         name=table.name,
         kind=table.kind,
-        urls=tuple(url.rstrip("/").removesuffix("/v1") for url in urls),
+        urls=tuple(map(base_of, urls)),
         key=key,
         timeouts=Timeouts(
             connect=table.timeouts.connect, first_byte=table.timeouts.first_byte, idle=table.timeouts.idle
@@ -205,6 +205,10 @@ def _model(
     serving = engines_of(table, number, engines)
     for engine in serving:
         _refuse_unfit(table, number, engine)
+    if table.preload and not any(_comes(table, engine) for engine in serving):
+        raise Refused(
+            ("models", number, "preload"), "nothing is loaded here: its engine is there, or is not, by itself"
+        )
     engine, remote = serving[0], serving[0].kind in REMOTE
     source = table.name_on(engine.name) or table.name if remote else local(table.source or table.name, base)
     spec = ModelSpec(
@@ -228,6 +232,11 @@ def _model(
         max_in_flight=table.max_in_flight,
         max_queued=table.max_queued,
     )
+
+
+def _comes(table: ModelTable, engine: EngineSpec) -> bool:
+    """Whether the engine, or the model on it, is loaded or started here."""
+    return engine.kind not in REMOTE or engine.launch is not None or table.adapter is not None
 
 
 def _refuse_unfit(table: ModelTable, number: int, engine: EngineSpec) -> None:

@@ -17,6 +17,11 @@ BATCHING = ("whisper", "translation")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
 
 
+def base_of(url: str) -> str:
+    """A base URL as it is used: whether it was given with a slash or `/v1` at its end is all the same."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,6 +63,10 @@ class EngineTable(_Strict):
                 raise ValueError(f"{url!r} is not an http:// or https:// URL")
             if parts.query or parts.fragment or "@" in parts.netloc:
                 raise ValueError("it must be a bare base URL; give credentials as `key` or `key_env`")
+        bases = [] if value is None or isinstance(value, str) else [base_of(url) for url in value]
+        for url in bases:
+            if bases.count(url) > 1:
+                raise ValueError(f"{url!r} stands there twice, and is one replica")
         return value
 
     @model_validator(mode="after")
@@ -71,8 +80,8 @@ class EngineTable(_Strict):
             raise ValueError(f"`device` and `compute_type` are for models in this process, not for {self.kind}")
         if self.kind not in REMOTE and (self.url or self.urls or self.key or self.key_env):
             raise ValueError(f"an engine of kind {self.kind} runs in this process: it takes no url and no key")
-        if self.kind not in REMOTE and (self.health or self.hedge_ms):
-            raise ValueError(f"`health` and `hedge_ms` are for engines elsewhere, not for {self.kind}")
+        if self.kind not in REMOTE and (self.health or self.hedge_ms or "timeouts" in self.model_fields_set):
+            raise ValueError(f"`timeouts`, `health` and `hedge_ms` are for engines elsewhere, not for {self.kind}")
         if self.kind == "tgi" and self.hedge_ms:
             raise ValueError("`hedge_ms` is for engines whose answers are passed on as they are, not for tgi")
         if self.kind not in REMOTE and self.launch.managed:
