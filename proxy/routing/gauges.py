@@ -10,7 +10,7 @@ import structlog
 from backends.base import Gauged
 from backends.errors import BackendError
 from proxy.registry.models import Registry
-from proxy.routing.fleet import Replica
+from proxy.routing.replica import Replica
 
 EVERY = 1.0
 """Seconds between two questions."""

@@ -11,7 +11,8 @@ from proxy.lifecycle.manager import LifecycleManager
 from proxy.lifecycle.places import Place
 from proxy.lifecycle.preloading import preload, preloaded
 from proxy.registry.models import Registry
-from proxy.routing.fleet import Fleet, Replica
+from proxy.routing.fleet import Fleet
+from proxy.routing.replica import Replica
 
 LOOK_SECONDS = 0.02
 """How often it is looked whether the last request has ended."""

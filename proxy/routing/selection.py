@@ -13,7 +13,8 @@ from proxy.routing.prefixes import Blocks, blocks_of
 from proxy.routing.standing import Reading, Sent, Standing
 
 if TYPE_CHECKING:
-    from proxy.routing.fleet import Choice, Replica
+    from proxy.routing.fleet import Choice
+    from proxy.routing.replica import Replica
 
 READING: Final[frozenset[PolicyName]] = frozenset({"balanced", "prefix_aware"})
 """The policies that look at prompts."""

@@ -12,9 +12,10 @@ from backends.errors import TimedOut, Unavailable
 from proxy.registry.models import ModelEntry
 from proxy.routing.breaker import NEUTRAL, Verdict, judged
 from proxy.routing.candidates import allowed, none_serves, settle_trials
-from proxy.routing.fleet import Choice, Fleet, Replica, drained
+from proxy.routing.fleet import Choice, Fleet, drained
 from proxy.routing.health import End, State
 from proxy.routing.poison import Asked, Poison
+from proxy.routing.replica import Replica
 
 TICK = 0.25
 LATE = 1.0  # seconds after which our own loop, stopped or blocked, is to blame for what was not heard in time

@@ -7,8 +7,9 @@ from backends.types import JsonObject
 from proxy.lifecycle.places import Place
 from proxy.registry.models import Registry
 from proxy.routing.dispatch import engines_of
-from proxy.routing.fleet import Fleet, Replica
+from proxy.routing.fleet import Fleet
 from proxy.routing.maintenance import Maintenance
+from proxy.routing.replica import Replica
 
 
 def engine_object(

@@ -13,9 +13,9 @@ from backends.base import EngineSpec, Gauges, ModelSpec
 from backends.errors import BackendError, TimedOut
 from proxy.registry.models import ModelEntry, Registry, Target
 from proxy.routing import gauges
-from proxy.routing.fleet import Replica
 from proxy.routing.gauges import Scraper, contested
 from proxy.routing.health import ReplicaHealth
+from proxy.routing.replica import Replica
 from proxy.routing.standing import Standing
 from tests.support import ScriptedBackend
 

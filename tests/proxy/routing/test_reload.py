@@ -21,7 +21,7 @@ from backends.base import Backend, EngineSpec, ModelSpec
 from backends.types import Delta, Event, Finish, JsonObject, Request
 from proxy.lifecycle.engines import Create
 from proxy.registry.config import load_registry
-from proxy.routing.fleet import Replica
+from proxy.routing.replica import Replica
 from proxy.settings import Settings
 from tests.engines.vllm_double import VllmDouble
 from tests.proxy.lifecycle.engine_rig import FAKE

@@ -10,8 +10,9 @@ from backends.base import EngineSpec, Gauges, ModelSpec
 from backends.errors import Unavailable
 from backends.types import Chat, Transcribe
 from proxy.registry.models import ModelEntry, PolicyName, Target
-from proxy.routing.fleet import Choice, Replica
+from proxy.routing.fleet import Choice
 from proxy.routing.health import ReplicaHealth
+from proxy.routing.replica import Replica
 from proxy.routing.selection import Selector, Wanted
 from proxy.routing.standing import Standing
 from tests.support import ScriptedBackend

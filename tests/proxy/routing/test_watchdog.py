@@ -14,8 +14,8 @@ from backends.base import EngineSpec, HealthRules, ModelSpec, Timeouts
 from proxy.app import build_app
 from proxy.keys import DISPATCHER
 from proxy.registry.models import ModelEntry, Registry, Target
-from proxy.routing.fleet import Replica
 from proxy.routing.health import End, State
+from proxy.routing.replica import Replica
 from proxy.serve import make_runner
 from proxy.settings import Settings
 from tests.backends.remote.rig import dead_port
