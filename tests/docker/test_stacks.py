@@ -133,6 +133,15 @@ def test_the_proxy_starts_on_what_its_stack_says(
 
 
 @pytest.mark.parametrize("proxy", PROXIES, ids=label)
+def test_a_reload_finds_a_file_that_an_editor_has_put_in_the_place_of_the_old_one(proxy: Service) -> None:
+    config = proxy.environment["SWITCHBOARD_CONFIG"]
+    mounted = [mount.split(":")[:2] for mount in strings(proxy.table.get("volumes"))]
+    for source, target in mounted:
+        if config.startswith(target):
+            assert (proxy.stack.parent / source).is_dir(), "a file that is mounted by itself stays the one it was"
+
+
+@pytest.mark.parametrize("proxy", PROXIES, ids=label)
 def test_streams_have_longer_to_end_than_the_proxy_drains(proxy: Service) -> None:
     if proxy.stack.stem != "dev":  # where a reload does not wait
         grace = str(proxy.table["stop_grace_period"])
