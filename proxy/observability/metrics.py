@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from proxy.observability.call import Call
-
-LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-
-_SeriesKey: TypeAlias = "tuple[str, str, str, int]"
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """The metrics of one (contract, model, engine, status), looked up once: `labels()` costs more than counting."""
-
-    requests: Counter
-    first_byte: Histogram
-    total: Histogram
-    prompt_tokens: Counter
-    completion_tokens: Counter
-    broken: Counter
+from proxy.observability.tally import LATENCY_BUCKETS, Histograms, Tally
 
 
 class _Read(Collector):
@@ -55,42 +37,44 @@ class _Read(Collector):
 
 
 class Metrics:
-    """The proxy's Prometheus metrics, in a registry of their own (several apps may live in one process)."""
+    """The proxy's Prometheus metrics, in a registry of their own (several apps may live in one process).
+
+    record: counts a finished call.
+    """
 
     def __init__(self, in_flight: Mapping[tuple[str, str], int]) -> None:
         self.registry = CollectorRegistry()
         by_model = ("model", "engine")
-        self._requests = Counter(
+        tally = Tally()
+        self.record = tally.add
+        self.count_all(
             "switchboard_requests_total",
             "Requests by outcome; status 499 = the client left.",
             ("contract", *by_model, "status"),
-            registry=self.registry,
+            tally.requests,
         )
-        self._first_byte = Histogram(
-            "switchboard_first_byte_seconds",
-            "From the request's head to the answer's first byte.",
-            by_model,
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
+        self.count_all(
+            "switchboard_tokens_total", "Tokens, where the engine tells them.", (*by_model, "kind"), tally.tokens
         )
-        self._total = Histogram(
-            "switchboard_request_seconds",
-            "From the request's head to the answer's last byte.",
-            by_model,
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self._tokens = Counter(
-            "switchboard_tokens_total",
-            "Tokens, where the engine tells them.",
-            (*by_model, "kind"),
-            registry=self.registry,
-        )
-        self._broken = Counter(
+        self.count_all(
             "switchboard_broken_answers_total",
             "Answers that failed after their head, a status of 200, was out.",
             by_model,
-            registry=self.registry,
+            tally.broken,
+        )
+        self.registry.register(
+            Histograms(
+                "switchboard_first_byte_seconds",
+                "From the request's head to the answer's first byte.",
+                tally.first_byte,
+            )
+        )
+        self.registry.register(
+            Histograms(
+                "switchboard_request_seconds",
+                "From the request's head to the answer's last byte.",
+                tally.total,
+            )
         )
         self._queued = Histogram(
             "switchboard_queue_seconds",
@@ -112,21 +96,6 @@ class Metrics:
             registry=self.registry,
         )
         self.watch_all("switchboard_in_flight", "Requests being served, or waiting for it.", by_model, in_flight.items)
-        self._series: dict[_SeriesKey, _Series] = {}
-
-    def record(self, call: Call) -> None:
-        """Count a finished call."""
-        key = (call.contract, call.model, call.engine, call.status)
-        series = self._series.get(key) or self._new_series(key)
-        series.requests.inc()
-        series.total.observe(time.monotonic() - call.started)
-        if call.first_byte_at is not None:
-            series.first_byte.observe(call.first_byte_at - call.started)
-        if call.error is not None and call.status == 200:
-            series.broken.inc()
-        # A counter refuses what is below zero by raising, and what engines tell is not to be trusted with that.
-        series.prompt_tokens.inc(max(0, call.prompt_tokens or 0))
-        series.completion_tokens.inc(max(0, call.completion_tokens or 0))
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
         """Show a figure, asked of its owner at each scrape."""
@@ -159,16 +128,3 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
-
-    def _new_series(self, key: _SeriesKey) -> _Series:
-        contract, model, engine, status = key
-        series = _Series(
-            requests=self._requests.labels(contract, model, engine, str(status)),
-            first_byte=self._first_byte.labels(model, engine),
-            total=self._total.labels(model, engine),
-            prompt_tokens=self._tokens.labels(model, engine, "prompt"),
-            completion_tokens=self._tokens.labels(model, engine, "completion"),
-            broken=self._broken.labels(model, engine),
-        )
-        self._series[key] = series
-        return series

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from proxy.errors import ApiError, ErrorCode
 
@@ -23,7 +24,7 @@ def rename_model(body: bytes, name: str) -> bytes:
     >>> rename_model(b'{"x": {"model": 1}, "model" : "a"}', "b")
     b'{"x": {"model": 1}, "model" : "b"}'
     """
-    replacement = json.dumps(name, ensure_ascii=False)
+    replacement = _quoted(name)
     if body.count(b'"model"') == 1 and b"\\u00" not in body and (only := _ONLY.search(body)):
         # Said once and not spelled with escapes: this is the key itself, since the body has one.
         return body[: only.start(1)] + replacement.encode() + body[only.end(1) :]
@@ -37,6 +38,11 @@ def rename_model(body: bytes, name: str) -> bytes:
         pieces += [text[last:start], replacement]
         last = end
     return "".join((*pieces, text[last:])).encode("utf-8")
+
+
+@lru_cache(maxsize=256)
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _model_values(text: str) -> Iterator[tuple[int, int]]:
