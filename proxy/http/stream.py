@@ -47,6 +47,8 @@ async def stream_sse(
                 first = await anext(frames, b"")
             call.first_byte()
             if not response.prepared:
+                # Another model may have stepped in meanwhile.
+                response.headers.update(call.told)
                 await response.prepare(request)
             await response.write(first)
             async for frame in frames:

@@ -79,12 +79,13 @@ async def test_a_model_of_another_dialect_steps_in(stream: bool) -> None:
             assert b'"model":"small"' in await answer.read()
 
 
-async def test_a_model_steps_in_for_one_that_is_translated_for() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_model_steps_in_for_one_that_is_translated_for(stream: bool) -> None:
     with dead_port() as dead:
         async with VllmDouble("served") as small, ClientSession() as client:
             models = registry({"big": ("tgi", dead), "small": ("vllm", small.url)}, big=("small",))
             async with serve_app(models) as url:
-                answer = await ask(client, url)
+                answer = await ask(client, url, stream=stream)
 
             assert answer.status == 200
             assert answer.headers[HEADER] == "small"
