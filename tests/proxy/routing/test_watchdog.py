@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 
-import pytest
 from aiohttp import ClientSession
 
 from backends.base import EngineSpec, HealthRules, ModelSpec, Timeouts
@@ -15,56 +13,12 @@ from proxy.app import build_app
 from proxy.keys import DISPATCHER
 from proxy.registry.models import ModelEntry, Registry, Target
 from proxy.routing.health import End, State
-from proxy.routing.replica import Replica
 from proxy.serve import make_runner
 from proxy.settings import Settings
 from tests.backends.remote.rig import dead_port
 from tests.engines.vllm_double import Fault, VllmDouble
+from tests.proxy.routing.door import RULES, SOON, STREAM, Door, door
 from tests.support import serve_running
-
-SOON = Timeouts(connect=1, first_byte=0.5, idle=0.5)
-RULES = HealthRules(failures=3, first_pause=0.2, longest_pause=0.2, check=0.1)
-STREAM = {"stream": True, "max_tokens": 40}
-
-
-class Door:
-    """The door in front of some engines, and what it knows of them."""
-
-    def __init__(self, url: str, replicas: list[Replica]) -> None:
-        self.url = url
-        self.replicas = replicas
-        self.headers: dict[str, str] = {}
-
-    async def ask(self, **fields: object) -> tuple[int, str, dict[str, str]]:
-        """A chat: status, body, headers."""
-        body = {"model": "m", "messages": [{"role": "user", "content": "hello"}], **fields}
-        async with (
-            ClientSession() as session,
-            session.post(f"{self.url}/v1/chat/completions", json=body, headers=self.headers) as answer,
-        ):
-            return answer.status, await answer.text(), dict(answer.headers)
-
-    async def statuses(self, count: int, **fields: object) -> list[int]:
-        """Of requests one after the other."""
-        return [(await self.ask(**fields))[0] for _ in range(count)]
-
-
-@asynccontextmanager
-async def door(
-    *urls: str,
-    rules: HealthRules = RULES,
-    timeouts: Timeouts = SOON,
-    aliases: tuple[str, ...] = (),
-    kind: str = "vllm",
-    hedge_ms: float = 0.0,
-) -> AsyncIterator[Door]:
-    """A model `m` that the engine `gpu` serves as `served`, at these URLs."""
-    spec = EngineSpec(name="gpu", kind=kind, urls=urls, timeouts=timeouts, health=rules, hedge_ms=hedge_ms)
-    entry = ModelEntry(name="m", engine="gpu", spec=ModelSpec(source="served", name="m"), task="text", aliases=aliases)
-    app = build_app(Settings(), Registry(engines={"gpu": spec}, models=(entry,)))
-    async with serve_running(app, make_runner(app)) as url:
-        yield Door(url, [*app[DISPATCHER].fleet.replicas("gpu")])
-
 
 # --------------------------------------------------------------------------- dead
 
@@ -320,80 +274,7 @@ async def test_a_trial_goes_to_no_engine_of_lower_priority() -> None:
             assert len(second.requests) == 3
 
 
-# --------------------------------------------------------------------------- once more
-
-
-@pytest.mark.parametrize("fault", [Fault(kind="status", status=500), Fault(kind="reset"), Fault(kind="hang")])
-async def test_what_may_have_been_done_is_done_again_only_where_that_is_said_to_be_safe(fault: Fault) -> None:
-    async with VllmDouble("served") as one, VllmDouble("served") as other, door(one.url, other.url) as proxy:
-        for engine in (one, other):
-            engine.fail(fault)
-        statuses = await proxy.statuses(2)
-        assert all(status >= 500 for status in statuses)
-        assert len(one.requests) + len(other.requests) == 2
-    async with VllmDouble("served") as one, VllmDouble("served") as other, door(one.url, other.url) as proxy:
-        proxy.headers["X-Switchboard-Retry"] = "safe"
-        one.fail(fault)
-        assert await proxy.statuses(2) == [200] * 2
-        assert len(one.requests) + len(other.requests) == 3
-
-
-async def test_nothing_is_done_again_after_its_first_byte() -> None:
-    async with VllmDouble("served") as one, VllmDouble("served") as other, door(one.url, other.url) as proxy:
-        proxy.headers["X-Switchboard-Retry"] = "safe"
-        one.fail(Fault(kind="cut", after=2))
-        answers = [await proxy.ask(**STREAM) for _ in range(2)]
-        assert sorted("[DONE]" in body for _, body, _ in answers) == [False, True]
-        assert len(one.requests) + len(other.requests) == 2
-
-
-async def test_retries_of_engines_that_all_fail_stay_within_the_budget() -> None:
-    many = HealthRules(failures=1000)
-    async with (
-        VllmDouble("served") as one,
-        VllmDouble("served") as other,
-        door(one.url, other.url, rules=many) as proxy,
-    ):
-        proxy.headers["X-Switchboard-Retry"] = "safe"
-        for engine in (one, other):
-            engine.fail(*[Fault(kind="status", status=500)] * 500)
-        started = time.monotonic()
-        assert set(await proxy.statuses(100)) == {500}
-        allowed = 10 + 0.2 * 100 + (time.monotonic() - started) + 1
-        assert 100 + 10 <= len(one.requests) + len(other.requests) <= 100 + allowed
-
-
-async def test_another_word_about_retries_is_refused() -> None:
-    async with VllmDouble("served") as engine, door(engine.url) as proxy:
-        proxy.headers["X-Switchboard-Retry"] = "please"
-        status, body, _ = await proxy.ask()
-        assert (status, "X-Switchboard-Retry" in body) == (400, True)
-        assert not engine.requests
-
-
-async def test_a_safe_request_that_takes_long_to_begin_is_answered_by_a_second_replica() -> None:
-    patient = Timeouts(first_byte=5, idle=5)
-    async with (
-        VllmDouble("served") as one,
-        VllmDouble("served") as other,
-        door(one.url, other.url, timeouts=patient, hedge_ms=100) as proxy,
-    ):
-        for engine in (one, other):
-            engine.fail(Fault(kind="hang"))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(proxy.ask(), 0.4)
-        assert len(one.requests) + len(other.requests) == 1
-        slow, quick = (one, other) if not one.requests else (other, one)
-        proxy.headers["X-Switchboard-Retry"] = "safe"
-        started = time.monotonic()
-        status, body, _ = await proxy.ask(**STREAM)
-        assert (status, "[DONE]" in body) == (200, True)
-        assert 0.1 <= time.monotonic() - started < 1
-        # The one that was let go has seen its caller leave.
-        await slow.until(lambda engine: bool(engine.aborts))
-        assert (len(slow.requests), len(quick.requests)) == (1, 2)
-        assert all(replica.health.serving for replica in proxy.replicas)
-        assert all(not replica.in_flight for replica in proxy.replicas)
+# --------------------------------------------------------------------------- to see
 
 
 async def test_metrics_tell_what_became_of_each_replica() -> None:
