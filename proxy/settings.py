@@ -190,7 +190,9 @@ class Settings(BaseSettings):
 
     # Speech and translation in this process
     lx_asr_model: str = Field(
-        "openai/whisper-tiny.en", alias="LX_ASR_MODEL", description="Whisper that serves when a request names no model."
+        "openai/whisper-tiny.en",
+        alias="LX_ASR_MODEL",
+        description="Whisper that serves when a request names no model (unset, `/asr` has openai/whisper-small).",
     )
     lx_asr_compute: str = Field(
         "default", alias="LX_ASR_COMPUTE", description="Whisper's arithmetic: default, int8, float16, float32."

@@ -313,13 +313,16 @@ def _with_default_models(registry: Registry, settings: Settings) -> Registry:
         ("translation", "translation", getattr(settings, translation), {translation, "lx_mt_provider"}),
     ]
     defaults, known = dict(registry.defaults), registry.names()
-    added = []
+    added, assumed = [], set[Task]()
     for task, engine, source, fields in choices:
-        if task in defaults and not fields & settings.model_fields_set:
-            continue
+        if not fields & settings.model_fields_set:
+            if task in defaults:
+                continue
+            assumed.add(task)
         if source not in known:
             added.append(
                 ModelEntry(name=source, engine=engine, spec=ModelSpec(source=local(source, Path())), task=task)
             )
         defaults[task] = known[source].name if source in known else source
-    return replace(registry, models=(*registry.models, *added), defaults=defaults)
+    models = (*registry.models, *added)
+    return replace(registry, models=models, defaults=defaults, assumed=frozenset(assumed))

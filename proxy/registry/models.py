@@ -70,14 +70,16 @@ def at(entry: ModelEntry, target: Target) -> ModelEntry:
 class Registry:
     """All engines and models. defaults: the model of each task that serves when a request names none.
 
-    retired: names of models that are registered, and served no more; limits: engine -> requests that each replica of it serves
-    at once (0 = no limit), where the configuration says; keys: the API keys of the configuration, by name; drained: engines that
-    take no new requests; prefix_bytes: of memory for where prompts were sent; file: where all this was read, None = nowhere.
+    assumed: tasks whose default nobody chose; retired: names of models that are registered, and served no more; limits: engine ->
+    requests that each replica of it serves at once (0 = no limit), where the configuration says; keys: the API keys of the
+    configuration, by name; drained: engines that take no new requests; prefix_bytes: of memory for where prompts were sent; file:
+    where all this was read, None = nowhere.
     """
 
     engines: Mapping[str, EngineSpec] = field(default_factory=dict)
     models: tuple[ModelEntry, ...] = ()
     defaults: Mapping[Task, str] = field(default_factory=dict)
+    assumed: frozenset[Task] = frozenset()
     retired: frozenset[str] = frozenset()
     limits: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, ApiKey] = field(default_factory=dict)

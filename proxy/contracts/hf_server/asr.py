@@ -20,6 +20,8 @@ from proxy.speech_options import OPTIONS, candidates, read_flag, read_number, tr
 from proxy.tasks.telling import told_absent
 from proxy.tasks.transcription import Chunks, result
 
+DEFAULT_MODEL = "openai/whisper-small"
+"""Of this path, by its contract; the models API has another. It serves where nobody chose a default for all paths."""
 LISTS = frozenset({"hotwords", "languages", "temperature"})
 KNOWN = OPTIONS | LISTS | {"model", "return_timestamps", "task"}
 
@@ -31,8 +33,12 @@ async def asr(request: web.Request) -> web.Response:
     audio = _file(await read_form(request, int(request.app[SETTINGS].max_audio_mb * 1e6)))
     call = request[CALL]
     dispatcher = request.app[DISPATCHER]
-    entry = dispatcher.resolve_any(asked.model or wishes.model("transcription"), "transcription", call)
-    if not dispatcher.router.registry.in_process(entry):
+    registry = dispatcher.router.registry
+    name = asked.model or wishes.model("transcription")
+    if name is None and wishes.session is None and "transcription" in registry.assumed:
+        name = DEFAULT_MODEL
+    entry = dispatcher.resolve_any(name, "transcription", call)
+    if not registry.in_process(entry):
         message = f"The model `{entry.name}` is served by another engine; ask it through /v1/audio/transcriptions."
         raise ApiError(ErrorCode.UNSUPPORTED, message, param="model")
     entry = await request.app[SESSIONS].placed(entry, wishes)

@@ -86,6 +86,13 @@ async def test_asr_takes_a_model_that_nobody_configured(door: Command) -> None:
     assert body["result"]["chunks"][0] == {"text": " Maria", "timestamp": body["result"]["chunks"][0]["timestamp"]}
 
 
+async def test_asr_takes_the_contracts_own_model_where_nobody_chose_one(door: Command) -> None:
+    sample = (NANO / "samples" / "1_en-us.wav").read_bytes()
+    async with ClientSession() as session, session.post(f"{door.url}/asr", data={"file": BytesIO(sample)}) as answer:
+        body = await answer.json()
+    assert (answer.status, body) == (200, {"result": {"text": " Maria bought the yellow box at the hotel."}})
+
+
 async def test_asr_asks_for_what_the_client_says(tmp_path: Path) -> None:
     heard = Segment(
         id=0, seek=0, start=0.0, end=1.0, text="今日は", tokens=(1,), temperature=0.0, avg_logprob=-0.1,

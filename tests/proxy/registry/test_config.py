@@ -193,6 +193,16 @@ def test_the_environment_names_default_models(config: Path, monkeypatch: pytest.
     assert registry.defaults["translation"] == "facebook/m2m100_418M"
 
 
+def test_it_is_known_which_defaults_nobody_chose(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("")
+    settings = {"config": config}
+    assert load_registry(Settings.model_validate(settings)).assumed == {"transcription", "translation"}
+    monkeypatch.setenv("LX_ASR_MODEL", "openai/whisper-tiny.en")
+    assert load_registry(Settings.model_validate(settings)).assumed == {"translation"}
+    config.write_text("[[models]]\nname = 'words'\nengine = 'translation'\n[defaults]\ntranslation = 'words'\n")
+    assert load_registry(Settings.model_validate(settings)).assumed == frozenset()
+
+
 def test_the_environment_may_name_a_model_of_the_file(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LX_ASR_MODEL", "ears")
     registry = load_registry(Settings.model_validate({"config": config}))
