@@ -11,6 +11,7 @@ from aiohttp.typedefs import Middleware
 from proxy.caller import ANYONE, PRIORITIES, ApiKey, Caller, Priority, digest
 from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.http.dialect import DialectOf, Handler
+from proxy.http.headers import said_once
 from proxy.http.observe import CALL
 from proxy.http.websocket import bearer_of
 
@@ -91,7 +92,7 @@ def authenticate(keys: Keys, operators: Check, dialect_of: DialectOf) -> Middlew
             caller = keys.find(authorization(request)) or ANYONE
         elif request.path not in dialect.public:
             caller = keys.check(authorization(request))
-        wanted = request.headers.get(PRIORITY)
+        wanted = said_once(request, PRIORITY)
         request[CALL].caller = caller if wanted is None else asking(caller, wanted)
         return await handler(request)
 
@@ -99,5 +100,5 @@ def authenticate(keys: Keys, operators: Check, dialect_of: DialectOf) -> Middlew
 
 
 def authorization(request: web.Request) -> str | None:
-    """What a request says of its right to come in; browsers' WebSockets say it in their subprotocol."""
-    return request.headers.get(hdrs.AUTHORIZATION) or bearer_of(request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL))
+    """What a request says of its right to come in; browsers' WebSockets say it in their subprotocol. Raises INVALID."""
+    return said_once(request, hdrs.AUTHORIZATION) or bearer_of(request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL))

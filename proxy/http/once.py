@@ -16,6 +16,7 @@ from backends.errors import BackendError, Broken
 from proxy.errors import ApiError, ErrorCode, invalid
 from proxy.http.body import SENT, read_body
 from proxy.http.dialect import Handler
+from proxy.http.headers import said_once
 from proxy.http.observe import CALL
 
 HEADER = "Idempotency-Key"
@@ -125,11 +126,11 @@ FLIGHTS = web.AppKey("flights", Flights)
 
 
 def once(handler: Handler) -> Handler:
-    """A handler of JSON that heeds the header. Raises INVALID for a key that is empty or too long."""
+    """A handler of JSON that heeds the header. Raises INVALID for a key that is empty, too long, or one of several."""
 
     @wraps(handler)
     async def heeding(request: web.Request) -> web.StreamResponse:
-        key = request.headers.get(HEADER)
+        key = said_once(request, HEADER)
         if key is None:
             return await handler(request)
         if not 1 <= len(key) <= LONGEST:

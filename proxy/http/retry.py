@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from proxy.errors import invalid
+from proxy.http.headers import said_once
 
 HEADER = "X-Switchboard-Retry"
 SAFE = "safe"
@@ -16,7 +17,7 @@ def is_safe(request: web.Request) -> bool:
     Then it may be sent to a second engine though a first may have done it, or be doing it still. An `Idempotency-Key` is no
     such word: it asks that the request be done once.
     """
-    said = request.headers.get(HEADER)
+    said = said_once(request, HEADER)
     if said is None:
         return False
     if said.strip().lower() != SAFE:
