@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 import pytest
 from aiohttp import ClientResponse, ClientSession
@@ -173,6 +175,25 @@ async def test_more_than_may_wait_are_told_at_once_when_to_come_again() -> None:
         await world.engine.until(lambda: len(world.engine.begun) == 2)
         world.engine.let_go()
         assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
+
+
+async def test_who_is_sent_away_knows_it_within_fifty_milliseconds() -> None:
+    async with door(limits=1, max_queued=1) as world:
+        asked = [world.ask("first")]
+        await world.engine.until(lambda: len(world.engine.begun) == 1)
+        asked.append(world.ask("second"))
+        await world.waiting(1)
+        seconds = []
+        for _ in range(21):
+            began = time.monotonic()
+            assert (await world.ask()).status == 503
+            seconds.append(time.monotonic() - began)
+        # The median: others may be at work on the machine that this runs on.
+        assert median(seconds) < 0.05
+        world.engine.let_go()
+        await world.engine.until(lambda: len(world.engine.begun) == 2)
+        world.engine.let_go()
+        await asyncio.gather(*asked)
 
 
 async def test_nobody_waits_longer_than_said() -> None:
