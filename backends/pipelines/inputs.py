@@ -17,7 +17,6 @@ from backends.errors import Invalid
 MAX_ITEMS = 1024
 MAX_DEPTH = 32
 MAX_CHARACTERS = 1_000_000
-MAX_LABELS = 1000
 
 Value: TypeAlias = "None | bool | int | float | str | bytes | Sequence[Value] | Mapping[str, Value]"
 Kind: TypeAlias = Literal["image", "audio", "video"]

@@ -13,8 +13,6 @@ from proxy.contract import Contract
 from proxy.errors import STATUS, ApiError, ErrorCode
 from proxy.operation import Answer, Operation
 
-REFERENCES = "#/components/schemas/"
-
 # What the examples of errors say.
 SENTENCES = {
     ErrorCode.INVALID: "Invalid `field`: what is wrong with it.",
