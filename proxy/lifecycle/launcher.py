@@ -261,7 +261,7 @@ class Launcher:
 
 
 class _Adapter:
-    """Brings one adapter to every replica of its engine, which runs meanwhile."""
+    """Brings one adapter to every replica of its engine that is there; it runs meanwhile."""
 
     def __init__(self, engines: Engines, engine: str, running: AbstractAsyncContextManager[object]) -> None:
         self._engines = engines
@@ -270,8 +270,11 @@ class _Adapter:
 
     async def load(self, model: ModelSpec, report: Report) -> None:
         async with self._running:
-            for backend in self._backends():
-                await self._asked(backend.load_adapter(model), model)
+            backends = self._backends()
+            gone = [await self._asked(backend.load_adapter(model), model) for backend in backends]
+        # One that comes back without it says so, and then it is loaded everywhere again.
+        if None not in gone:
+            raise next(filter(None, gone))
 
     async def unload(self, model: ModelSpec) -> None:
         # An engine that does not run has none.
@@ -285,9 +288,15 @@ class _Adapter:
             raise Unsupported(f"Engine {self._engine!r} takes no adapters.")
         return able
 
-    async def _asked(self, asking: Awaitable[None], model: ModelSpec) -> None:
+    async def _asked(self, asking: Awaitable[None], model: ModelSpec) -> Unavailable | None:
+        """Have one replica do it; what was met where nothing is there. Raises BackendError where it refuses."""
         try:
             await asking
+        except Unavailable as error:
+            structlog.get_logger("engines").warning(
+                "adapter's engine is not there", engine=self._engine, adapter=model.adapter, error=error.message
+            )
+            return error
         except Rejected as error:
             said = error.body[:500].decode(errors="replace")
             structlog.get_logger("engines").error(
@@ -295,6 +304,7 @@ class _Adapter:
             )
             message = f"Engine {self._engine!r} does not take the adapter {model.label!r}: it answered {error.status}. "
             raise Unavailable(f"{message}See the proxy's log; vLLM must run with --enable-lora.") from None
+        return None
 
 
 def _carrier(spec: EngineSpec, url: str) -> Carrier:

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from backends.base import EngineSpec
 from backends.errors import Broken, LoadTimedOut, Unavailable
 from backends.launch import Launch, Process
 from proxy.lifecycle.rules import Rules
 from proxy.lifecycle.states import State
+from tests.backends.remote.rig import dead_port
 from tests.proxy.lifecycle.engine_rig import FAKE, engine_rig, launch, model
 
 A = model("a")
@@ -211,3 +215,26 @@ async def test_adapters_are_loaded_when_they_are_asked_for_and_again_when_their_
         await rig.manager.unload(tuned)
         assert (await rig.get("a", "/asked"))["adapters"] == {}
         assert rig.manager.is_ready(A)
+
+
+async def test_an_adapter_is_loaded_where_a_replica_is_there_and_not_waited_for_where_none_is() -> None:
+    tuned = model("both", adapter="tuned")
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(text="Success")
+
+    app = web.Application()
+    app.router.add_post("/v1/{verb}_lora_adapter", answer)
+    async with TestServer(app) as server:
+        with dead_port() as dead:
+            urls = (dead, str(server.make_url("")).rstrip("/"))
+            async with engine_rig({"both": EngineSpec(name="both", kind="vllm", urls=urls)}, tuned) as rig:
+                await rig.manager.ensure_ready(tuned)
+                assert asked == ["/v1/load_lora_adapter"]
+                await rig.manager.unload(tuned)
+                assert asked == ["/v1/load_lora_adapter", "/v1/unload_lora_adapter"]
+            async with engine_rig({"both": EngineSpec(name="both", kind="vllm", urls=(dead,))}, tuned) as rig:
+                with pytest.raises(Unavailable, match="cannot be reached"):
+                    await rig.manager.ensure_ready(tuned)
