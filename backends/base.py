@@ -280,7 +280,8 @@ class Sink(Protocol):
         """Close the connection after the head went out: the only honest end of an answer cut short without in-band errors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen: that would double what making one costs, and one is made for each request.
+@dataclass(slots=True, kw_only=True)
 class RelayRequest:
     """An HTTP request to pass on as it is.
 

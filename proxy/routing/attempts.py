@@ -51,6 +51,12 @@ class Attempts:
     ) -> None:
         """Pass bytes through. Raises BackendError only before the first byte went out."""
         self._budgets[entry.engine].seen += 1
+        if len(choices) == 1 and (only := choices[0]).replica.relay is not None and not only.on_demand:
+            # Nothing to choose from, and nobody else to ask.
+            if not self._watchdog.at_ease(choices):
+                await self._watchdog.able(entry, choices)
+            wanted.chosen = only.replica
+            return await self._relayed(entry, only, only.replica.relay, ask(only.target), sink, outcome)
         failed: BackendError | None = None
         restarted = False
         while True:
