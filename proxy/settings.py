@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from proxy.address import Address, is_loopback
 
+MOST_MB = 1e9  # a petabyte: who writes more, or inf, meant something else
 MIN_SECRET_BYTES = 32  # as many as SHA-256 has (RFC 7518, section 3.2)
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 ALIGN_MODEL = re.compile("WHISPERX_ALIGN_MODEL_[A-Z]{2,3}")
@@ -117,6 +118,7 @@ class Settings(BaseSettings):
     memory_budget_mb: float | None = Field(
         None,
         gt=0,
+        le=MOST_MB,
         description="MB of GPU memory that models and engines started here may hold together (empty = all; without a GPU, of RAM).",
     )
 
@@ -143,7 +145,9 @@ class Settings(BaseSettings):
         gt=0,
         description="How long a request may wait for an engine that is full before it gets 503 and Retry-After.",
     )
-    max_queued_mb: float = Field(256.0, gt=0, description="Most memory for the bodies of waiting requests, in MB.")
+    max_queued_mb: float = Field(
+        256.0, gt=0, le=MOST_MB, description="Most memory for the bodies of waiting requests, in MB."
+    )
 
     # Limits
     max_connections: int = Field(4096, ge=1, description="Most connections open at once; more are answered 503.")
@@ -153,8 +157,8 @@ class Settings(BaseSettings):
     body_seconds: float = Field(
         30.0, gt=0, description="How long a request's body may stand still before it is answered 408."
     )
-    max_body_mb: float = Field(32.0, gt=0, description="Largest JSON body accepted, in MB.")
-    max_audio_mb: float = Field(200.0, gt=0, description="Largest audio upload accepted, in MB.")
+    max_body_mb: float = Field(32.0, gt=0, le=MOST_MB, description="Largest JSON body accepted, in MB.")
+    max_audio_mb: float = Field(200.0, gt=0, le=MOST_MB, description="Largest audio upload accepted, in MB.")
     max_audio_seconds: float = Field(7200.0, gt=0, description="Longest audio accepted, in seconds after decoding.")
     max_queued_seconds: float = Field(
         36000.0, gt=0, description="Most audio that may wait for a speech engine of this process, in seconds."

@@ -55,15 +55,24 @@ def read_registry(path: Path, settings: Settings) -> Registry:
     """The registry that a file describes, without defaults of its own. Raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8")
-        file = FileTable.model_validate(tomllib.loads(text))
+        file = FileTable.model_validate(_parse(path, text))
         return _build(file, path.parent, settings)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except ValidationError as error:
         found = [(item["loc"], item["msg"].removeprefix("Value error, ")) for item in error.errors()]
         raise ConfigError("\n".join(_located(path, text, where, message) for where, message in found)) from error
     except Refused as error:
         raise ConfigError(_located(path, text, error.where, error.message)) from error
+
+
+def _parse(path: Path, text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: arrays or tables are too deep in one another") from None
 
 
 def _located(path: Path, text: str, where: Location, message: str) -> str:

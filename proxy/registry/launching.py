@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from backends.launch import PORT, Container, Launch, Process
+from proxy.settings import MOST_MB
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -35,7 +36,7 @@ class LaunchTable(BaseModel):
     idle_seconds: float | None = Field(None, gt=0)
     sleep: Literal["none", 1, 2] = "none"
     stop_after_seconds: float | None = Field(None, gt=0)
-    memory_mb: float | None = Field(None, gt=0)
+    memory_mb: float | None = Field(None, gt=0, le=MOST_MB)
     start_seconds: float = Field(900.0, gt=0)
     stop_seconds: float = Field(30.0, ge=0)
     evict_cost: float | None = Field(None, ge=0)

@@ -59,7 +59,8 @@ class EngineTable(_Strict):
     def _http(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         for url in (value,) if isinstance(value, str) else value or ():
             parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            blank = any(sign <= " " for sign in url)
+            if blank or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
                 raise ValueError(f"{url!r} is not an http:// or https:// URL")
             if parts.query or parts.fragment or "@" in parts.netloc:
                 raise ValueError("it must be a bare base URL; give credentials as `key` or `key_env`")

@@ -152,6 +152,7 @@ def test_two_ways_to_start_are_told_apart_without_their_secrets() -> None:
         ('how = "process"\nmodel = "m"\nidle_seconds = 1\nstop_after_seconds = 2', "", 5, "is for engines that sleep"),
         ('how = "process"\nmodel = "m"\nenv_from = ["NOT_SET_ANYWHERE"]', "", 8, "the environment has no NOT_SET"),
         ('how = "process"\nmodel = "m"', 'urls = ["http://127.0.0.1:1", "http://127.0.0.1:2"]', 1, "has one `url`"),
+        ('how = "process"\nmodel = "m"\nmemory_mb = inf', "", 8, "Input should be less than or equal to 1000000000"),
         ('how = "docker"', "", 5, "give an `image`, or the compose `service`"),
         ('how = "docker"\nimage = "x"\nlog = "x"', "", 5, "`log` is for `how = \"process\"`"),
         ('how = "docker"\nservice = "x"', "", 1, "give the `url` at which the container"),
