@@ -206,8 +206,8 @@ class Attempts:
                 setattr(outcome, each.name, getattr(heard, each.name))
 
     async def _run(self, entry: ModelEntry, choice: Choice, request: Request) -> AsyncGenerator[Event, None]:
-        replica = choice.replica
-        self._watchdog.poison.refuse(request, asyncio.get_running_loop().time())
+        replica, asked = choice.replica, (entry.name, request)
+        self._watchdog.poison.refuse(asked, asyncio.get_running_loop().time())
         ticket = await self._watchdog.begin(entry, choice)
         replica.enter()
         try:
@@ -217,11 +217,11 @@ class Attempts:
                         replica.proved(ticket)
                     yield event
         except BaseException as error:
-            self._watchdog.ended(choice, ticket, error, request=request)
+            self._watchdog.ended(choice, ticket, error, request=asked)
             raise
         finally:
             replica.leave()
-        self._watchdog.ended(choice, ticket, None, request=request)
+        self._watchdog.ended(choice, ticket, None, request=asked)
 
     async def _next(
         self, entry: ModelEntry, choices: Sequence[Choice], wanted: Wanted, failed: BackendError | None

@@ -10,8 +10,8 @@ from backends.inprocess.suspects import Suspects
 from backends.types import Request
 from proxy.errors import ApiError, ErrorCode
 
-Asked: TypeAlias = bytes | Request
-"""What a request asks: its body, or what it was read as."""
+Asked: TypeAlias = bytes | tuple[str, Request]
+"""What a request asks: its body, or what it was read as, and of which model: another one need not die of it."""
 
 WITHIN = 10.0  # seconds between the end of a request and the finding that nobody is there any more
 FORGOTTEN = (

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
 
+import backends.tgi.backend  # noqa: F401  imported here, where no loop waits for it
+from backends.base import EngineSpec, ModelSpec
 from backends.types import Chat
 from proxy.errors import ApiError
+from proxy.registry.models import ModelEntry, Registry
 from proxy.routing.poison import FORGOTTEN, WITHIN, Asked, Poison
+from tests.engines.tgi_double import TgiDouble
+from tests.support import serve_app
 
 
 def kill(poison: Poison, replica: str, *requests: Asked, now: float = 0.0) -> None:
@@ -56,7 +62,25 @@ def test_it_is_forgotten_when_nobody_died_for_long() -> None:
 def test_a_request_without_a_body_of_its_own_is_known_by_what_it_asks() -> None:
     poison = Poison()
     for replica in "ab":
-        kill(poison, replica, Chat(messages=({"role": "user", "content": "deadly"},)))
+        kill(poison, replica, ("m", Chat(messages=({"role": "user", "content": "deadly"},))))
     with pytest.raises(ApiError):
-        poison.refuse(Chat(messages=({"role": "user", "content": "deadly"},)), 1.0)
-    poison.refuse(Chat(messages=({"role": "user", "content": "harmless"},)), 1.0)
+        poison.refuse(("m", Chat(messages=({"role": "user", "content": "deadly"},))), 1.0)
+    poison.refuse(("m", Chat(messages=({"role": "user", "content": "harmless"},))), 1.0)
+    poison.refuse(("other model", Chat(messages=({"role": "user", "content": "deadly"},))), 1.0)
+
+
+async def test_what_one_model_dies_of_another_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Asked] = []
+    monkeypatch.setattr(Poison, "refuse", lambda _, request, now: asked.append(request))
+    async with TgiDouble() as engine, aiohttp.ClientSession() as http:
+        models = tuple(
+            ModelEntry(name=name, engine="tgi", spec=ModelSpec(source="served", name=name), task="text")
+            for name in ("one", "two")
+        )
+        engines = {"tgi": EngineSpec(name="tgi", kind="tgi", urls=(engine.url,))}
+        async with serve_app(Registry(engines=engines, models=models)) as door:
+            for name in ("one", "two", "two"):
+                body = {"model": name, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
+                async with http.post(f"{door}/v1/chat/completions", json=body) as answer:
+                    assert answer.status == 200
+    assert asked[0] != asked[1] == asked[2]
