@@ -10,21 +10,29 @@ from aiohttp import web
 from backends.errors import BackendError, NoDevice
 from proxy.errors import ApiError, ErrorCode, from_backend
 from proxy.http.body import read_json
-from proxy.keys import CATALOG, DISPATCHER
+from proxy.keys import CATALOG, DISPATCHER, LIFECYCLE
+from proxy.lifecycle.states import State
 from proxy.registry.catalog import SpeechFacts
 from proxy.registry.models import ModelEntry
 
 MAX_SHOWN = 200
+GONE = (State.NOT_LOADED, State.ERROR)
+"""Nobody but whoever asked for it said that such a model exists, if it is in no list."""
 
 
 async def named_model(request: web.Request) -> ModelEntry:
-    """The model of the path: one that is configured, or one of the catalog that could be. Raises MODEL_NOT_FOUND."""
+    """The model of the path: one that is configured, or one of the catalog that could be,
+    or any that is in memory. Raises MODEL_NOT_FOUND."""
     name = request.match_info["model_id"]
     router = request.app[DISPATCHER].router
     if not router.lists(name):
         facts = (await request.app[CATALOG].open()).find(name)
         if facts is not None and not facts.shipped:
             return router.any(name, "transcription" if isinstance(facts, SpeechFacts) else "translation")
+        places = request.app[LIFECYCLE].places()
+        here = next((place for place in places if place.entry.name == name and place.state not in GONE), None)
+        if here is not None and here.entry.task in ("transcription", "translation"):
+            return router.any(name, here.entry.task)
     with telling(name):
         return router.find(name)
 

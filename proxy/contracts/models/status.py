@@ -15,6 +15,7 @@ from aiohttp import web
 
 from backends.inprocess.cache import hub_cache
 from backends.types import Json, JsonObject, Task
+from proxy.contracts.models.named import GONE
 from proxy.contracts.models.sessions import timestamp
 from proxy.keys import CATALOG, DISPATCHER, LIFECYCLE, SETTINGS
 from proxy.lifecycle.disk import used_mb
@@ -84,7 +85,11 @@ def statuses(
         groups.setdefault((place.key.engine, replace(place.key.model, variant="")), []).append(place)
     named = [(entry.name, groups.get((entry.engine, entry.spec), [])) for entry in listed if entry.task == task]
     configured = {(entry.engine, entry.spec) for entry in listed}
-    others = [group for key, group in groups.items() if key not in configured and group[0].entry.task == task]
+    others = [
+        group
+        for key, group in groups.items()
+        if key not in configured and group[0].entry.task == task and any(place.state not in GONE for place in group)
+    ]
     named += [(group[0].entry.name, group) for group in others]
     there = {name for name, _ in named}
     named += [(name, []) for name in loadable if name not in there]

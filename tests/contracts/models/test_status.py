@@ -19,7 +19,8 @@ from proxy.lifecycle.places import Check, Place
 from proxy.lifecycle.scheduler import Key
 from proxy.lifecycle.states import State
 from proxy.registry.models import ModelEntry
-from tests.contracts.models.lifecycle_door import Door, open_door
+from tests.backends.inprocess.hub_server import serving
+from tests.contracts.models.lifecycle_door import NANO, Door, asking, open_door
 from tests.contracts.schema import conforms
 
 CLIP = (Path(__file__).parents[2] / "data" / "speech" / "01.flac").read_bytes()
@@ -108,6 +109,26 @@ async def test_a_model_of_no_list_can_be_tried_too(door: Door) -> None:
     assert "nano-chat" not in str(lists)
 
 
+async def test_a_model_that_nobody_configured_is_one_while_it_is_in_memory(
+    tmp_path: Path, hub_on_loopback: None
+) -> None:
+    """Each path of the models API says the same of it as the list of statuses."""
+    with serving() as hub:
+        whisper = NANO.parent / "whisper"
+        hub.files = {path.name: path.read_bytes() for path in whisper.iterdir()}
+        async with open_door(tmp_path, create=asking(hub, tmp_path)) as door:
+            await door.transcribe("team/missing", CLIP, status=404)
+            await door.transcribe("team/model", CLIP)
+            assert (await door.status("team/model"))["status"] == "loaded"
+            assert (await door.act("team/model", "health-check"))["status"] == "healthy"
+            assert (await door.act("team/model", "load"))["status"] == "loaded"
+            await door.act("team/model", "unload")
+            named = [status["model_id"] for status in (await door.statuses())["asr_models"]]
+            assert not {"team/missing", "team/model"} & set(named)
+            for name in ("team/missing", "team/model"):
+                assert (await door.refused(name, status=404, action="health-check"))["code"] == "MODEL_NOT_FOUND"
+
+
 def test_a_status_has_every_field() -> None:
     loaded = place_of(state=State.LOADED, loaded_on=NOW, memory_mb=120.04, uses=4, hits=3)
     for seconds in (0.1, 0.1, 0.4):
@@ -168,7 +189,7 @@ def test_loads_side_by_side_are_one_model_and_unlisted_ones_are_there_too() -> N
         place_of(),
         place_of(quick, state=State.LOADED, loaded_on=NOW, memory_mb=50.0),
         place_of(other, state=State.LOADING),
-        place_of(replace(EARS, name="words", task="translation", engine="translation")),
+        place_of(replace(EARS, name="words", task="translation", engine="translation"), state=State.LOADED),
     ]
     found = statuses("transcription", [EARS], places, NOW, 0.0)
     told = [
