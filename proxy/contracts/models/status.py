@@ -74,7 +74,7 @@ def statuses(
     places: Sequence[Place],
     now: datetime,
     clock: float,
-    loadable: Iterable[str] = (),
+    loadable: Sequence[str] = (),
 ) -> list[Json]:
     """A ModelStatus for each model of a task: those that are configured, then others that were wanted, then those that could be.
 
@@ -85,12 +85,12 @@ def statuses(
         groups.setdefault((place.key.engine, replace(place.key.model, variant="")), []).append(place)
     named = [(entry.name, groups.get((entry.engine, entry.spec), [])) for entry in listed if entry.task == task]
     configured = {(entry.engine, entry.spec) for entry in listed}
-    others = [
-        group
-        for key, group in groups.items()
-        if key not in configured and group[0].entry.task == task and any(place.state not in GONE for place in group)
-    ]
-    named += [(group[0].entry.name, group) for group in others]
+    known = frozenset(loadable)
+    for key, group in groups.items():
+        name = group[0].entry.name
+        is_model = name in known or any(place.state not in GONE for place in group)
+        if key not in configured and group[0].entry.task == task and is_model:
+            named.append((name, group))
     there = {name for name, _ in named}
     named += [(name, []) for name in loadable if name not in there]
     return [status(name, group, now, clock) for name, group in named]

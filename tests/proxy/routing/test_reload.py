@@ -200,7 +200,7 @@ async def test_a_url_that_nothing_can_be_made_of_is_refused_whole(door: Door) ->
         return create(spec)
 
     async with door.open(fussy):
-        door.write('kind = "vllm"\nurl = "http://127.0.0.1:99999"')
+        door.write('kind = "vllm"\nurl = "http://127.0.0.1:9"')
         assert "is not an http(s) base URL" in str((await door.reload(status=400))["error"])
         await door.says()
 
