@@ -30,6 +30,8 @@ MB = 3000
 def door(python: str, directory: Path, *engines: str, adapter: Path | None = None) -> Iterator[tuple[str, int]]:
     """A proxy that has memory for one of these engines at a time, each with a model of its name: URL and process."""
     python = _on_one_core(python, directory)
+    # Other tests' engines may serve the same files.
+    before = _serving()
     environment = ", ".join(f'{name} = "{value}"' for name, value in ENVIRONMENT.items())
     config = "".join(
         f"""
@@ -68,7 +70,7 @@ served_as = "{SERVED_AS}"
         SWITCHBOARD_MEMORY_BUDGET_MB=str(MB + 500),
     ) as command:
         yield command.url, command.process.pid
-    assert not [process for process in psutil.process_iter() if str(CHAT) in _command(process)], "none is left"
+    assert not _serving() - before, "none is left"
 
 
 def vllms(proxy: int) -> list[psutil.Process]:
@@ -138,6 +140,10 @@ def _on_one_core(python: str, directory: Path) -> str:
     script.write_text(f'#!/bin/sh\nexec taskset -c {max(os.sched_getaffinity(0))} {python} "$@"\n')
     script.chmod(0o755)
     return str(script)
+
+
+def _serving() -> set[psutil.Process]:
+    return {process for process in psutil.process_iter() if str(CHAT) in _command(process)}
 
 
 def _command(process: psutil.Process) -> list[str]:
