@@ -17,7 +17,6 @@ from backends.base import EngineSpec, ModelSpec
 from backends.errors import Broken, Overloaded, Unavailable
 from backends.inprocess.audio import SAMPLE_RATE, decode
 from backends.types import Event, Json, Request, Segment, Speech, Transcribe, Translate, Translated
-from proxy.captions import audio as captions_audio
 from proxy.captions import hearing
 from proxy.keys import CAPTIONER, TRAFFIC
 from proxy.registry.models import ModelEntry, Registry
@@ -385,17 +384,3 @@ async def test_a_client_that_leaves_frees_everything(format_: str) -> None:
     async with asyncio.timeout(10):
         while threading.active_count() > before + 6:  # noqa: ASYNC110 - a count that announces nothing
             await asyncio.sleep(0.05)
-
-
-async def test_the_inlet_is_bounded_and_ends() -> None:
-    inlet = captions_audio.Inlet()
-    writing = asyncio.create_task(inlet.put(bytes(captions_audio.WAITING_BYTES)))
-    await writing
-    more = asyncio.create_task(inlet.put(b"more"))
-    await asyncio.sleep(0)
-    assert not more.done()
-    assert len(await inlet.get()) == captions_audio.WAITING_BYTES
-    await more
-    inlet.end()
-    await inlet.put(b"late")
-    assert [await inlet.get(), await inlet.get()] == [b"more", b""]
