@@ -73,6 +73,7 @@ class DockerContainer:
 
     async def ended(self) -> str:
         """Wait for its end; a Docker engine that does not answer for a while says nothing about that."""
+        told = False
         while self._handle is not None:
             try:
                 status = (await self._handle.wait())["StatusCode"]
@@ -80,6 +81,9 @@ class DockerContainer:
                 # Whatever cuts the question short says nothing of the container, but for this.
                 if isinstance(error, aiodocker.DockerError) and error.status == HTTPStatus.NOT_FOUND:
                     return "was removed"
+                if not told:
+                    told = True
+                    self._log.warning("container cannot be watched", error=repr(error))
                 await asyncio.sleep(LOOK_SECONDS)
             else:
                 return f"ended with exit status {status}"
